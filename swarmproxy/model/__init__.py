@@ -1,0 +1,1 @@
+"""Plain values that every layer shares: store records, keys and errors. Imports nothing of the project."""
