@@ -1,14 +1,14 @@
 """What every store promises; one contract suite (tests/store) runs against all of them.
 
 `txn` is all or nothing and linearizable. `list` is a snapshot at one revision. `watch` delivers every revision after
-`after` once and in order, or raises Compacted. A lease may outlive its owner by up to one TTL. Nothing else is promised.
+`after` once and in order, or raises Compacted. A lease may outlive its owner by up to one TTL. Nothing else holds.
 
 Three compares are enough for every race in the cluster: `Absent` (create once), `ModIs` (compare and set, fencing) and
 `NoneNewer` (nothing under a prefix changed since a snapshot, which guards a sum without a counter that could leak).
 Deletions pass a NoneNewer unseen: they only ever free capacity.
 
 A transaction whose answer was lost may have been applied. Who retries a create-if-absent puts its own token into the
-value and counts "there, with my token" as success (`created` below does that).
+value and counts "there, with my token" as success.
 """
 
 from __future__ import annotations

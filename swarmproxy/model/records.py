@@ -21,12 +21,12 @@ DRIVER = "driver"
 """Network mode: one record, made on each node by its own driver (macvlan, ipvlan …); does not join hosts."""
 
 
-class Meta(Record):
+class Meta(Record, frozen=True, omit_defaults=True):
     schema: int = 1
     cluster: str = ""
 
 
-class Member(Record):
+class Member(Record, frozen=True, omit_defaults=True):
     """A durable node. `engine_id` and `address` are attributes, not identity."""
 
     id: str = ""
@@ -46,7 +46,7 @@ class Member(Record):
     """Who owns the record: "" = its agent, "static" = a nodes:// or file:// list (and leaves with it)."""
 
 
-class Agent(Record):
+class Agent(Record, frozen=True, omit_defaults=True):
     version: str = ""
     started: float = 0.0
     url: str = ""
@@ -54,18 +54,18 @@ class Agent(Record):
     """The host's own non-loopback DNS servers, listed to containers behind ours."""
 
 
-class Proxy(Record):
+class Proxy(Record, frozen=True, omit_defaults=True):
     version: str = ""
     started: float = 0.0
     url: str = ""
 
 
-class Name(Record):
+class Name(Record, frozen=True, omit_defaults=True):
     token: str = ""
     node: str = ""
 
 
-class Port(Record):
+class Port(Record, frozen=True, omit_defaults=True):
     """One published port that an engine must bind on the host."""
 
     port: int = 0
@@ -74,7 +74,7 @@ class Port(Record):
     """Host address asked for; "" = every address."""
 
 
-class Alloc(Record):
+class Alloc(Record, frozen=True, omit_defaults=True):
     """What one container takes of one node. Pending ones hang on the lease of the proxy that makes the container."""
 
     name: str = ""
@@ -89,14 +89,14 @@ class Alloc(Record):
     adopted: bool = False
 
 
-class Subnet(Record):
+class Subnet(Record, frozen=True, omit_defaults=True):
     cidr: str = ""
     gateway: str = ""
     ip_range: str = ""
     aux: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class Network(Record):
+class Network(Record, frozen=True, omit_defaults=True):
     id: str = ""
     name: str = ""
     mode: str = OVERLAY
@@ -114,20 +114,20 @@ class Network(Record):
     """RFC 3339, as inspect shows it."""
 
 
-class NetworkCopy(Record):
+class NetworkCopy(Record, frozen=True, omit_defaults=True):
     """The copy of a network on one node. An empty id = claimed, the engine has not answered yet."""
 
     id: str = ""
 
 
-class Address(Record):
+class Address(Record, frozen=True, omit_defaults=True):
     node: str = ""
     endpoint: str = ""
     token: str = ""
     since: float = 0.0
 
 
-class Endpoint(Record):
+class Endpoint(Record, frozen=True, omit_defaults=True):
     """One container's place on one overlay: FDB, neighbours and DNS are views of these."""
 
     ip: str = ""
@@ -145,7 +145,7 @@ class Endpoint(Record):
     ready: bool = True
 
 
-class Volume(Record):
+class Volume(Record, frozen=True, omit_defaults=True):
     name: str = ""
     driver: str = "local"
     opts: dict[str, str] = msgspec.field(default_factory=dict)
@@ -156,14 +156,14 @@ class Volume(Record):
     adopted: bool = False
 
 
-class ImageRef(Record):
+class ImageRef(Record, frozen=True, omit_defaults=True):
     id: str = ""
     """sha256:… that the reference means in this cluster."""
 
 
-class Suspect(Record):
+class Suspect(Record, frozen=True, omit_defaults=True):
     since: float = 0.0
 
 
-class Duty(Record):
+class Duty(Record, frozen=True, omit_defaults=True):
     proxy: str = ""
