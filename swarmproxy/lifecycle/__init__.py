@@ -1,0 +1,1 @@
+"""What changes the cluster: one saga a file, ordered steps, each with its undo."""
