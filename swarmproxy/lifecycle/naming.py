@@ -14,10 +14,10 @@ from swarmproxy.model.errors import BadRequest
 _ALLOWED = re.compile(r"/?[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 
 _FIRST = (
-    "able agile airy amber apt azure bold brave brisk calm candid clear clever cosy crisp daring deft eager early easy "
+    "able agile airy amber apt azure bold brave brisk calm candid clear clever cosy crisp daring deft eager early "
     "even fair fast fine firm fleet fond frank free fresh gentle glad golden grand hardy hearty honest humble ideal "
-    "jolly keen kind lively loyal lucid merry mild neat noble patient plain polite prime proud quick quiet ready serene "
-    "sharp sound steady swift warm wise"
+    "jolly keen kind lively loyal lucid merry mild neat noble patient plain polite prime proud quick quiet ready "
+    "serene easy sharp sound steady swift warm wise"
 ).split()
 _LAST = (
     "ampere archimedes babbage banach bernoulli bohr boole cantor carson celsius copernicus coulomb curie darwin "
