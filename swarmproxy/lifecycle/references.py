@@ -1,8 +1,8 @@
 """Image references: the short form that people write is the long form that registries know.
 
 `busybox`, `busybox:latest`, `library/busybox` and `docker.io/library/busybox:latest` are one reference; the cluster
-keeps it under the familiar form `busybox:latest`. Grammar: distribution/reference (name components of lower-case letters and
-digits with separators, an optional host with dot, colon or "localhost", tag ≤ 128 characters).
+keeps it under the familiar form `busybox:latest`. Grammar: distribution/reference (name components of lower-case
+letters and digits with separators, an optional host with dot, colon or "localhost", tag ≤ 128 characters).
 """
 
 from __future__ import annotations
