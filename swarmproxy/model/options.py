@@ -15,8 +15,6 @@ LABEL_NODE = "swarmproxy.node"
 """Virtual: shown in lists, never stored on an engine."""
 LABEL_DNS = "swarmproxy.dns"
 """JSON of the client's own HostConfig.Dns (null when absent), present when we replaced it."""
-LABEL_LINKS = "swarmproxy.links"
-"""JSON of the client's HostConfig.Links, present when they were withheld from the engine."""
 
 OPTION_PREFIX = "swp."
 NETWORK_ID = "swp.id"
