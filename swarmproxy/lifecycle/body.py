@@ -2,12 +2,12 @@
 
 A client may send fields that this version has never heard of; an engine newer than us knows them. So the body stays a
 tree of raw bytes: the paths that placement reads are decoded into `Shape` once, the paths that we change are spliced,
-all else is forwarded as it came. Go matches JSON keys whatever their case, so the keys that we know are brought to their
-canonical spelling first. Cost: 60 µs for a Compose body of 3 kB.
+all else is forwarded as it came. Go matches JSON keys whatever their case, so the keys that we know are brought to
+their canonical spelling first. Cost: 60 µs for a Compose body of 3 kB.
 
-What is changed, and put back by api/rewrite: labels (`swarmproxy.*`, `com.docker.swarm.*`), Env (expressions leave it),
-HostConfig.Dns, and on endpoints of cluster networks Aliases and Links, which the engine's own resolver would answer with
-local replicas only; they travel in DriverOpts instead.
+What is changed, and put back by api/rewrite: labels (`swarmproxy.*`, `com.docker.swarm.*`), Env (expressions leave
+it), HostConfig.Dns, and on endpoints of cluster networks Aliases and Links, which the engine's own resolver would answer
+with local replicas only; they travel in DriverOpts instead.
 """
 
 from __future__ import annotations

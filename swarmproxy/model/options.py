@@ -6,6 +6,8 @@ restart, because the engine keeps them. Everything here is taken out again befor
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 DRIVER = "swarmproxy"
 """Name of the network and IPAM driver: the plugin's socket is /run/docker/plugins/swarmproxy.sock."""
 
@@ -15,6 +17,9 @@ LABEL_NODE = "swarmproxy.node"
 """Virtual: shown in lists, never stored on an engine."""
 LABEL_DNS = "swarmproxy.dns"
 """JSON of the client's own HostConfig.Dns (null when absent), present when we replaced it."""
+
+LABEL_NETWORK = "swarmproxy.network"
+"""On an engine's copy of a cluster network that its own drivers carry: the cluster id."""
 
 OPTION_PREFIX = "swp."
 NETWORK_ID = "swp.id"
@@ -29,3 +34,6 @@ ENDPOINT_LINKS = "swp.links"
 
 DNS_ADDRESS = "169.254.215.53"
 """Where the agent answers, on every overlay's bridge and on the host's loopback; reached by a /32 route from Join."""
+
+PREDEFINED = {name: sha256(f"swarmproxy {name}".encode()).hexdigest() for name in ("bridge", "host", "none")}
+"""name → the fixed cluster id of the networks that every engine has."""
