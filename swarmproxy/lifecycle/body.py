@@ -6,8 +6,8 @@ all else is forwarded as it came. Go matches JSON keys whatever their case, so t
 their canonical spelling first. Cost: 60 µs for a Compose body of 3 kB.
 
 What is changed, and put back by api/rewrite: labels (`swarmproxy.*`, `com.docker.swarm.*`), Env (expressions leave
-it), HostConfig.Dns, and on endpoints of cluster networks Aliases and Links, which the engine's own resolver would answer
-with local replicas only; they travel in DriverOpts instead.
+it), HostConfig.Dns, and on endpoints of cluster networks Aliases and Links, which the engine's own resolver would
+answer with local replicas only; they travel in DriverOpts instead.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The marks that we put on engines' objects: label and option names, spelt once.
 
-Labels sit on containers; driver options travel with an endpoint into the plugin's CreateEndpoint and come again at every
-restart, because the engine keeps them. Everything here is taken out again before a client sees it.
+Labels sit on containers; driver options travel with an endpoint into the plugin's CreateEndpoint and come again at
+every restart, because the engine keeps them. Everything here is taken out again before a client sees it.
 """
 
 from __future__ import annotations

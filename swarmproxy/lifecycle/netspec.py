@@ -1,0 +1,198 @@
+"""What a client asks of a network, and the subnet that it gets: pure.
+
+Subnets without a wish come from a pool (default 10.128.0.0/9 in /24s: away from 172.16/12, which engines give to their
+own bridges, and from 192.168/16). Two networks of a cluster never overlap, as on one engine. The choice is made from a
+snapshot and guarded by the key of the exact CIDR; a wish that overlaps another wish in the same millisecond is the one
+race left, and is harmless: every network has a namespace of its own.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from swarmproxy.lifecycle.body import Tree, go_error, tree
+from swarmproxy.model import options
+from swarmproxy.model.errors import BadRequest, DockerError, Forbidden
+from swarmproxy.model.records import DRIVER, OVERLAY, Subnet
+
+DEFAULT_POOL = "10.128.0.0/9"
+DEFAULT_SIZE = 24
+FIRST_VNI = 0x100000
+LAST_VNI = 0xFFFFFF
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_JOINS_HOSTS = ("", "bridge", "overlay", "default")
+
+
+class ConfigShape(msgspec.Struct):
+    Subnet: str | None = None
+    IPRange: str | None = None
+    Gateway: str | None = None
+    AuxiliaryAddresses: dict[str, str] | None = None
+
+
+class IpamShape(msgspec.Struct):
+    Driver: str | None = None
+    Options: dict[str, str] | None = None
+    Config: list[ConfigShape] | None = None
+
+
+class Shape(msgspec.Struct):
+    Name: str | None = None
+    Driver: str | None = None
+    Internal: bool | None = None
+    Attachable: bool | None = None
+    EnableIPv6: bool | None = None
+    IPAM: IpamShape | None = None
+    Options: dict[str, str] | None = None
+    Labels: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkRequest:
+    """A parsed create request. `body` keeps every field as it was sent."""
+
+    name: str
+    driver: str
+    mode: str
+    internal: bool
+    ipv6: bool
+    subnets: tuple[Subnet, ...]
+    mtu: int
+    labels: dict[str, str] = field(default_factory=dict)
+    body: Tree = field(default_factory=dict)
+
+
+def parse(data: bytes) -> NetworkRequest:
+    """Raises BadRequest or Forbidden in Docker's words."""
+    try:
+        body = tree(data)
+        shape = msgspec.json.decode(data, type=Shape)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise go_error(error) from None
+    name = shape.Name or ""
+    if not name.strip():
+        raise BadRequest("invalid name: name is empty")
+    if "/" in name:
+        raise BadRequest(f'invalid name: "{name}" includes invalid characters')
+    if name in (*options.PREDEFINED, "default") or name.startswith("container:"):
+        raise Forbidden(f"operation is not permitted on predefined {name} network ")
+    driver = shape.Driver or ""
+    wishes = shape.IPAM.Config if shape.IPAM and shape.IPAM.Config else []
+    mtu = (shape.Options or {}).get("com.docker.network.driver.mtu", "")
+    if mtu and not mtu.isdigit():
+        raise BadRequest(f'failed to parse {mtu!r} value: "com.docker.network.driver.mtu"')
+    return NetworkRequest(
+        name=name,
+        driver=driver,
+        mode=OVERLAY if driver in _JOINS_HOSTS else DRIVER,
+        internal=bool(shape.Internal),
+        ipv6=bool(shape.EnableIPv6),
+        subnets=tuple(_subnet(config) for config in wishes if config.Subnet or config.Gateway or config.IPRange),
+        mtu=int(mtu or 0),
+        labels=shape.Labels or {},
+        body=body,
+    )
+
+
+def _subnet(config: ConfigShape) -> Subnet:
+    if not config.Subnet:
+        raise BadRequest("invalid subnet : invalid CIDR address: ")
+    pool = _network(config.Subnet)
+    gateway = config.Gateway or ""
+    if gateway and _address(gateway) not in pool:
+        raise BadRequest(f"no matching subnet for gateway {gateway}")
+    ip_range = config.IPRange or ""
+    if ip_range and not _inside(_network(ip_range), pool):
+        raise BadRequest(f"no matching subnet for range {ip_range}")
+    aux = config.AuxiliaryAddresses or {}
+    for address in aux.values():
+        if _address(address) not in pool:
+            raise BadRequest(f"no matching subnet for aux-address {address}")
+    return Subnet(cidr=str(pool), gateway=gateway or str(pool[1]), ip_range=ip_range, aux=aux)
+
+
+def _network(text: str) -> IPNetwork:
+    try:
+        return ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise BadRequest(f"invalid CIDR address: {text}") from None
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.ip_address(text)
+    except ValueError:
+        raise BadRequest(f"invalid IP address: {text}") from None
+
+
+def _inside(inner: IPNetwork, outer: IPNetwork) -> bool:
+    return (
+        inner.version == outer.version
+        and outer.network_address <= inner.network_address
+        and (inner.broadcast_address <= outer.broadcast_address)
+    )
+
+
+def refuse_overlap(wanted: Iterable[Subnet], used: Iterable[str]) -> None:
+    """Raises Forbidden when a wish overlaps a subnet that the cluster has already."""
+    taken = [ipaddress.ip_network(cidr) for cidr in used]
+    for subnet in wanted:
+        pool = ipaddress.ip_network(subnet.cidr)
+        if any(pool.version == other.version and pool.overlaps(other) for other in taken):
+            raise Forbidden("Pool overlaps with other one on this address space")
+
+
+def choose_subnet(
+    used: Iterable[str],
+    *,
+    avoid: Iterable[str] = (),
+    pool: str = DEFAULT_POOL,
+    size: int = DEFAULT_SIZE,
+    rng: random.Random | None = None,
+) -> Subnet:
+    """The next free subnet of the pool, from a random start: neighbours in time do not race for one CIDR.
+
+    Args:
+        used: CIDRs of the cluster's networks.
+        avoid: addresses or CIDRs that hosts use.
+        rng: source of the start; a test's own.
+
+    Raises:
+        DockerError: the pool is used up (Docker's words).
+    """
+    space = ipaddress.IPv4Network(pool)
+    step = 2 ** (32 - size)
+    count = 2 ** (size - space.prefixlen)
+    base = int(space.network_address)
+    taken: set[int] = set()
+    for text in (*used, *avoid):
+        other = ipaddress.ip_network(text, strict=False)
+        if other.version == 4 and other.overlaps(space):
+            first = max(int(other.network_address), base)
+            last = min(int(other.broadcast_address), int(space.broadcast_address))
+            taken.update(range((first - base) // step, (last - base) // step + 1))
+    start = (rng or random).randrange(count)
+    for offset in range(count):
+        index = (start + offset) % count
+        if index not in taken:
+            chosen = ipaddress.IPv4Network((base + index * step, size))
+            return Subnet(cidr=str(chosen), gateway=str(chosen[1]))
+    raise DockerError(
+        "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network"
+    )
+
+
+def choose_vni(used: Iterable[int], rng: random.Random | None = None) -> int:
+    """A VNI that no network has, from 0x100000 up: swarm mode and others count from 4096."""
+    taken = set(used)
+    while True:
+        number = (rng or random).randint(FIRST_VNI, LAST_VNI)
+        if number not in taken:
+            return number
