@@ -7,10 +7,11 @@ import os
 import sys
 from collections.abc import Callable
 
+from swarmproxy.lab import embedded
 from swarmproxy.lab.command import LabError, say
-from swarmproxy.lab.lab import Lab
+from swarmproxy.lab.lab import Lab, Unavailable
 from swarmproxy.lab.plan import DEFAULT_NAME, PlanError, parse_ports
-from swarmproxy.lab.report import export_lines, status_lines, try_lines
+from swarmproxy.lab.report import TRY_CLUSTER, export_lines, status_lines, try_lines
 
 SUMMARY = "real engines on this machine: up, down, status, faults"
 
@@ -20,7 +21,9 @@ _NODE_HELP = "node-1, n1 or 1; proxy-1; etcd"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     environment = os.environ
     parser.add_argument(
-        "--name", default=environment.get("SWARMPROXY_LAB", DEFAULT_NAME), help="which lab; several can coexist [%(default)s]"
+        "--name",
+        default=environment.get("SWARMPROXY_LAB", DEFAULT_NAME),
+        help="which lab; several can coexist [%(default)s]",
     )
     verbs = parser.add_subparsers(dest="lab_verb", metavar="VERB", required=True)
     up = verbs.add_parser("up", help="make it, or repair it")
@@ -41,7 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         sub = verbs.add_parser(verb, help=text)
         sub.add_argument("node", metavar="NODE", help=_NODE_HELP)
         part = sub.add_mutually_exclusive_group()
-        part.add_argument("--engine", dest="part", action="store_const", const="engine", help="only dockerd, containerd")
+        part.add_argument(
+            "--engine", dest="part", action="store_const", const="engine", help="only dockerd, containerd"
+        )
         part.add_argument("--agent", dest="part", action="store_const", const="agent", help="only swarmproxy join")
     run_in = verbs.add_parser("exec", help="run a command in a node")
     run_in.add_argument("node", metavar="NODE", help="node-1, n1 or 1")
@@ -69,13 +74,23 @@ def _up(args: argparse.Namespace) -> int:
         nodes=args.nodes,
         cluster=not args.no_cluster,
     )
-    lab.up()
+    embedded.down(args.name)  # it would hold the port
+    try:
+        lab.up()
+    except Unavailable as error:
+        if args.no_cluster:
+            raise
+        say(f"{error}; falling back to one proxy before this machine's own engine")
+        print("\n".join((*embedded.up(args.name, lab.plan.ports[0]), "", *TRY_CLUSTER)))
+        return 0
     print("\n".join((*status_lines(lab), "", *export_lines(lab), "", *try_lines(lab))))
     return 0
 
 
 def _down(args: argparse.Namespace) -> int:
-    Lab(name=args.name).down(everything=args.all)
+    stopped = embedded.down(args.name)
+    if not stopped or os.geteuid() == 0:
+        Lab(name=args.name).down(everything=args.all)
     return 0
 
 

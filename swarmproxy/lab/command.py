@@ -116,19 +116,27 @@ def tail(log: Path, lines: int = 5) -> str:
 
 @contextmanager
 def locked(path: Path, *, seconds: float, what: str) -> Iterator[None]:
-    """Hold a file lock. Descriptors of Python are not inherited, so daemons started meanwhile don't keep it."""
+    """Hold a file lock; the holder may remove the file.
+
+    Descriptors of Python are not inherited, so daemons started meanwhile don't keep the lock.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
+    held: list[int] = []
+    wait_until(lambda: _try_lock(path, held), seconds=seconds, what=f"another {what} is running")
     try:
-        wait_until(lambda: _try_lock(handle), seconds=seconds, what=f"another {what} is running")
         yield
     finally:
-        os.close(handle)
+        os.close(held[0])
 
 
-def _try_lock(handle: int) -> bool:
+def _try_lock(path: Path, held: list[int]) -> bool:
+    handle = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
     try:
         flock(handle, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        if os.fstat(handle).st_ino == path.stat().st_ino:  # else its last holder removed it: a lock on nothing
+            held.append(handle)
+            return True
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(handle)
+    return False

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
@@ -123,14 +122,8 @@ class Lab:
             LabError: with the reason in words, and what was started left as it is for a look; `down` removes it.
         """
         _check_root()
-        with self._shared_lock():
-            self.plan = settle(self.wish, states=_states(self.base), base=self.base)
-            network.check_free(self.plan)
-            have = packages.provide(self.plan.cache)
-            loaded = images.prepare(self.plan.cache)
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _write_state(self.plan, have)
         with self._lock():
+            have, loaded = self._prepare()
             network.raise_switch(self.plan)
             network.heal(self.plan)
             self._make_client_folder(have)
@@ -139,6 +132,20 @@ class Lab:
             _together(steps)
             if self.cluster:
                 _together([lambda p=proxy: self._raise_proxy(p) for proxy in self.proxies])  # type: ignore[misc]
+
+    def _prepare(self) -> tuple[packages.Packages, images.Images]:
+        """What labs share, and this lab's place among the others, written down."""
+        with self._shared_lock():
+            self.plan = settle(self.wish, states=_states(self.base), base=self.base)
+            try:
+                have = packages.provide(self.plan.cache)
+            except LabError as error:
+                raise Unavailable(f"packages cannot be had: {error}") from error
+            network.check_free(self.plan)
+            loaded = images.prepare(self.plan.cache)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write_state(self.plan, have)
+        return have, loaded
 
     def _raise_node(self, node: Node, loaded: images.Images) -> None:
         node.power_on()
@@ -166,16 +173,13 @@ class Lab:
                 network.drop_namespace(unit)
                 processes.drop_groups(unit)
             network.drop_host_link(self.plan)
-            run(["rm", "-rf", "--one-file-system", str(self.folder)], timeout=120)
-        self._lock_file.unlink(missing_ok=True)
-        with self._shared_lock():
-            others = _states(self.base)
-            if not others:
-                network.drop_netns_folder(self.base)
-                if everything:
-                    run(["rm", "-rf", "--one-file-system", str(self.plan.cache)], timeout=120)
-        if everything and not others:
-            run(["rm", "-rf", "--one-file-system", str(self.base)], timeout=120)
+            with self._shared_lock():
+                run(["rm", "-rf", "--one-file-system", str(self.folder)], timeout=120)
+                self._lock_file.unlink(missing_ok=True)
+                if not _states(self.base):
+                    network.drop_netns_folder(self.base)
+                    if everything:
+                        run(["rm", "-rf", "--one-file-system", str(self.base)], timeout=120)
 
     # ------------------------------------------------------------------------------------------ parts
 
@@ -198,7 +202,7 @@ class Lab:
     def start_proxy(
         self, number: int, *extra: str, env: Mapping[str, str] | None = None, discovery: str | None = None
     ) -> Proxy:
-        """A proxy that answers its ping; `extra` are flags beside the lab's own, `discovery` replaces the lab's etcd."""
+        """A proxy that answers its ping; `extra` flags beside the lab's own, `discovery` instead of its etcd."""
         proxy = Proxy(self.plan, number)
         proxy.start(extra, discovery=discovery or self.etcd_url, env=env)
         return proxy
@@ -309,9 +313,13 @@ class Lab:
         return locked(self.base / ".lock", seconds=900, what="lab's installation")
 
 
+class Unavailable(LabError):
+    """No lab can be made here; the machine's own engine may still serve."""
+
+
 def _check_root() -> None:
     if os.geteuid() != 0:
-        raise LabError("must be root: the lab makes namespaces and links")
+        raise Unavailable("must be root: the lab makes namespaces and links")
 
 
 def _states(base: Path) -> dict[str, str]:

@@ -8,7 +8,6 @@ outside fails at once instead of timing out.
 from __future__ import annotations
 
 import json
-import os
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -64,10 +63,8 @@ def plug_in(plan: Plan, target: Target) -> None:
     drop_namespace(unit)
     run(["ip", "-n", switch, "link", "del", port], check=False)
     run(["ip", "netns", "add", unit])
-    run(
-        ["ip", "link", "add", "eth0", "netns", unit, "address", mac(address)]
-        + ["type", "veth", "peer", "name", port, "netns", switch]
-    )
+    near = ["name", "eth0", "netns", unit, "address", mac(address)]
+    run(["ip", "link", "add", *near, "type", "veth", "peer", "name", port, "netns", switch])
     run(["ip", "-n", switch, "link", "set", port, "master", "br0", "up"])
     run(["ip", "-n", unit, "addr", "add", f"{address}/24", "dev", "eth0"])
     run(["ip", "-n", unit, "link", "set", "lo", "up"])
@@ -104,7 +101,7 @@ def _has(namespace: str, link: str) -> bool:
 
 def namespaces_of(prefix: str) -> set[str]:
     try:
-        return {entry for entry in os.listdir(NETNS) if entry.startswith(prefix)}
+        return {entry.name for entry in NETNS.iterdir() if entry.name.startswith(prefix)}
     except OSError:
         return set()
 

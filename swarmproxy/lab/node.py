@@ -143,7 +143,9 @@ class Node:
         """Start a daemon in the node."""
         processes.start(argv, unit=self.unit, role=role, log=log, into=self.enter(), env=env)
 
-    def execute(self, argv: Sequence[str], *, seconds: float = 60, check: bool = True) -> subprocess.CompletedProcess[str]:
+    def execute(
+        self, argv: Sequence[str], *, seconds: float = 60, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
         return run([*self.enter(), *argv], timeout=seconds, check=check)
 
     # ------------------------------------------------------------------------------------------ the engine
@@ -198,7 +200,7 @@ class Node:
             self.start(command, role="agent", log=self.agent_log, env=environment)
 
     def await_plugin(self) -> None:
-        """Before dockerd starts: one that misses a plugin it knows blocks for a minute. On first start it knows none."""
+        """Before dockerd starts: one that misses a plugin it knows blocks for a minute. A new one knows none."""
         seen = self.folder / "agent" / "plugin-was-there"
         if seen.exists():
             wait_until(self.has_plugin, seconds=_PLUGIN_SECONDS, what=f"{self.name}: no plugin socket",
@@ -279,7 +281,12 @@ def boot_script(name: str, folder: Path, seen: Sight) -> str:
     def q(path: Path) -> str:
         return shlex.quote(str(path))
 
-    lines = [f"hostname {name}", "mount -t tmpfs -o mode=755 lab-run /run", "mkdir -p /run/docker/plugins /run/lock /run/netns"]
+    lines = [
+        f"hostname {name}",
+        "umount -l -R /run/netns 2>/dev/null || :",  # or this node would hold on to everybody else's
+        "mount -t tmpfs -o mode=755 lab-run /run",
+        "mkdir -p /run/docker/plugins /run/lock /run/netns",
+    ]
     for number, path in enumerate(seen.keep):
         lines += [f"mkdir -p /run/.keep/{number}", f"mount --rbind {q(path)} /run/.keep/{number}"]
     for path in seen.hide:

@@ -57,14 +57,13 @@ def _netns_pids(unit: str) -> set[int]:
     except OSError:
         return set()
     found = set()
-    for entry in os.listdir("/proc"):
-        if entry.isdigit():
-            try:
-                seen = os.stat(f"/proc/{entry}/ns/net")
-            except OSError:
-                continue
-            if (seen.st_dev, seen.st_ino) == (wanted.st_dev, wanted.st_ino):
-                found.add(int(entry))
+    for entry in Path("/proc").glob("[1-9]*"):
+        try:
+            seen = (entry / "ns/net").stat()
+        except OSError:
+            continue
+        if (seen.st_dev, seen.st_ino) == (wanted.st_dev, wanted.st_ino):
+            found.add(int(entry.name))
     return found
 
 

@@ -62,9 +62,7 @@ class Proxy:
     def pids(self) -> set[int]:
         return processes.pids(self.unit, "proxy")
 
-    def start(
-        self, extra: Sequence[str] = (), *, discovery: str | None, env: Mapping[str, str] | None = None
-    ) -> None:
+    def start(self, extra: Sequence[str] = (), *, discovery: str | None, env: Mapping[str, str] | None = None) -> None:
         """A proxy that answers; one that runs is kept, one that hangs is woken."""
         processes.thaw(self.unit)
         processes.send(self.pids(), signal.SIGCONT)

@@ -9,6 +9,12 @@ from swarmproxy.lab.node import Node
 from swarmproxy.lab.processes import pids
 from swarmproxy.lab.proxies import Proxy, nodes_in
 
+TRY_CLUSTER = (
+    "try:  docker info",
+    "      docker run -d --name web -p 8080:80 nginx:alpine",
+    "      docker ps --format '{{.Names}} {{.Image}} {{.Ports}}'",
+)
+
 
 def status_lines(lab: Lab) -> list[str]:
     lines = [f"lab {lab.name}, {lab.plan.subnet}, {lab.folder}"]
@@ -44,9 +50,5 @@ def export_lines(lab: Lab) -> list[str]:
 
 def try_lines(lab: Lab) -> list[str]:
     if not any(proxy.pids() for proxy in lab.proxies):
-        return ["try:  docker run --rm busybox hostname"]
-    return [
-        "try:  docker info",
-        "      docker run -d --name web -p 8080:80 nginx:alpine",
-        "      docker ps --format '{{.Names}} {{.Image}} {{.Ports}}'",
-    ]
+        return ["try:  docker run --rm busybox hostname  (one engine; there is no proxy)"]
+    return list(TRY_CLUSTER)
