@@ -1,0 +1,1 @@
+"""Where a container goes: pure functions over frozen snapshots. Imports only `model`."""
