@@ -108,6 +108,11 @@ class Node:
         return self.health.state in (State.HEALTHY, State.SUSPECT)
 
     @property
+    def answering(self) -> bool:
+        """Not given up: what its containers' Status says can still be asked."""
+        return self.health.state is not State.UNHEALTHY
+
+    @property
     def ip(self) -> str:
         """Where published ports are reached: the overlay's underlay address if known, else the member address's host."""
         return self.member.vtep or address_host(self.member.address)
