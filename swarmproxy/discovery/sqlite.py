@@ -35,9 +35,7 @@ class SqliteStore(MemoryStore):
         StoreError: another process owns it, or the file cannot be used.
     """
 
-    def __init__(
-        self, path: Path, *, clock: Callable[[], float] = time.monotonic, history: int = 10_000
-    ) -> None:
+    def __init__(self, path: Path, *, clock: Callable[[], float] = time.monotonic, history: int = 10_000) -> None:
         super().__init__(clock=clock, history=history)
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
