@@ -12,7 +12,7 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -126,6 +126,7 @@ class Lab:
             have, loaded = self._prepare()
             network.raise_switch(self.plan)
             network.heal(self.plan)
+            self._drop_surplus()
             self._make_client_folder(have)
             steps: list[Callable[[], None]] = [lambda: etcd.start(self.plan)]
             steps += [lambda node=node: self._raise_node(node, loaded) for node in self.nodes]  # type: ignore[misc]
@@ -146,6 +147,20 @@ class Lab:
             self.folder.mkdir(parents=True, exist_ok=True)
             _write_state(self.plan, have)
         return have, loaded
+
+    def _drop_surplus(self) -> None:
+        """What is there of a lab that had more nodes or proxies."""
+        prefix = f"{self.name}-"
+        wanted = {node.unit for node in self.nodes} | {proxy.unit for proxy in self.proxies}
+        wanted |= {self.plan.switch, self.plan.unit(etcd.ETCD)}
+        for unit in (processes.groups_of(prefix) | network.namespaces_of(prefix)) - wanted:
+            self._drop_unit(unit)
+            run(["rm", "-rf", "--one-file-system", str(self.folder / unit.removeprefix(prefix))], timeout=120)
+
+    def _drop_unit(self, unit: str) -> None:
+        processes.end_unit(unit)
+        network.drop_namespace(unit)
+        processes.drop_groups(unit)
 
     def _raise_node(self, node: Node, loaded: images.Images) -> None:
         node.power_on()
@@ -169,9 +184,7 @@ class Lab:
             units = processes.groups_of(prefix) | network.namespaces_of(prefix)
             # Proxies and agents first: they would only watch the rest die.
             for unit in sorted(units, key=lambda unit: (unit == self.plan.switch, not unit.startswith(f"{prefix}p"))):
-                processes.end_unit(unit)
-                network.drop_namespace(unit)
-                processes.drop_groups(unit)
+                self._drop_unit(unit)
             network.drop_host_link(self.plan)
             with self._shared_lock():
                 run(["rm", "-rf", "--one-file-system", str(self.folder)], timeout=120)
@@ -179,7 +192,7 @@ class Lab:
                 if not _states(self.base):
                     network.drop_netns_folder(self.base)
                     if everything:
-                        run(["rm", "-rf", "--one-file-system", str(self.base)], timeout=120)
+                        _remove_base(self.base)
 
     # ------------------------------------------------------------------------------------------ parts
 
@@ -218,7 +231,7 @@ class Lab:
 
     # ------------------------------------------------------------------------------------------ faults
 
-    def stop(self, which: str, part: str = "host") -> None:
+    def stop(self, which: Node | str | int, part: str = "host") -> None:
         """Hang: the whole host with its containers, or only its engine (containers run on) or its agent."""
         target = self._target(which)
         if part == "host":
@@ -226,14 +239,14 @@ class Lab:
         else:
             self._signal(target, part, signal.SIGSTOP)
 
-    def cont(self, which: str, part: str = "host") -> None:
+    def cont(self, which: Node | str | int, part: str = "host") -> None:
         """End a hang, whatever hangs."""
         target = self._target(which)
         processes.thaw(self.plan.unit(target))
         for each in PARTS[1:] if part == "host" and target.kind == "node" else (part,):
             processes.send(self._part(target, each), signal.SIGCONT)
 
-    def kill(self, which: str, part: str = "host") -> None:
+    def kill(self, which: Node | str | int, part: str = "host") -> None:
         """A power cut, or the sudden death of the engine (containers run on) or of the agent."""
         target = self._target(which)
         if part != "host":
@@ -244,14 +257,14 @@ class Lab:
             processes.end_unit(self.plan.unit(target))
             processes.drop_groups(self.plan.unit(target))
 
-    def link_down(self, which: str) -> None:
+    def link_down(self, which: Node | str | int) -> None:
         """Pull the cable of a node or of etcd: silence, packets are lost and nothing is refused."""
         network.set_link(self.plan, self._wired(which), up=False)
 
-    def link_up(self, which: str) -> None:
+    def link_up(self, which: Node | str | int) -> None:
         network.set_link(self.plan, self._wired(which), up=True)
 
-    def partition(self, one: str, other: str) -> None:
+    def partition(self, one: Node | str | int, other: Node | str | int) -> None:
         """Nothing passes between these two, both still reach everybody else."""
         network.partition(self.plan, self._wired(one), self._wired(other))
 
@@ -271,13 +284,13 @@ class Lab:
             return processes.pids(unit)
         return processes.named(unit, "engine", DAEMONS) if part == "engine" else processes.pids(unit, "agent")
 
-    def _target(self, which: str | int | Node) -> Target:
+    def _target(self, which: Node | str | int) -> Target:
         target = which.target if isinstance(which, Node) else Target.parse(str(which))
         if target.kind == "node" and target not in self.plan.targets:
             raise LabError(f"no {target} in lab {self.name}")
         return target
 
-    def _wired(self, which: str | int | Node) -> Target:
+    def _wired(self, which: Node | str | int) -> Target:
         target = self._target(which)
         if target.kind == "proxy":
             raise LabError("a proxy runs on the host and has no cable of its own")
@@ -311,6 +324,13 @@ class Lab:
 
     def _shared_lock(self) -> AbstractContextManager[None]:
         return locked(self.base / ".lock", seconds=900, what="lab's installation")
+
+
+def _remove_base(base: Path) -> None:
+    """All that labs share. The folder itself may be somebody's mount, or hold what is not ours."""
+    run(["rm", "-rf", "--one-file-system", str(base / "cache"), str(base / ".lock")], timeout=120)
+    with suppress(OSError):
+        base.rmdir()
 
 
 class Unavailable(LabError):

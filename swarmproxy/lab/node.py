@@ -156,8 +156,10 @@ class Node:
     def start_engine(self, loaded: images.Images, extra: Sequence[str] = ()) -> None:
         """An answering engine that has the lab's images; one that hangs is woken, one that runs is kept."""
         processes.send(self.daemons(), signal.SIGCONT)
-        if not processes.named(self.unit, "engine", ("dockerd",)):
-            processes.end(self.daemons(), what=f"{self.name}: containerd")  # an orphan; its shims live on
+        if not self._both():
+            # What is left of the pair goes too (shims live on): a dockerd that lost its containerd answers, but for
+            # 12 s it starts no container, and a new dockerd does not take over an old containerd.
+            processes.end(self.daemons(), what=f"{self.name}: engine")
             path = os.pathsep.join((*self.engine.path, os.environ.get("PATH", ""), "/usr/sbin:/usr/bin:/sbin:/bin"))
             self.start(
                 ["sh", "-c", _ENGINE_START, "dockerd", *dockerd_arguments(self), *extra],
@@ -177,7 +179,6 @@ class Node:
         images.load(self.http_url, loaded)
 
     def _both(self) -> bool:
-        """Without containerd the API answers, but no container starts until dockerd has brought it back."""
         return len({processes.comm(pid) for pid in self.daemons()}) == len(DAEMONS)
 
     def _starting(self) -> bool:
