@@ -1,0 +1,281 @@
+"""Claims: a container's name, its share of a node and the ownership of its volumes, taken before an engine is asked.
+
+One transaction takes all of it: `Absent(names/NAME)`, `NoneNewer(alloc/N/, seen)` and one compare a volume. The range
+compare guards sums (CPU, memory, ports) without a counter: whatever was added to the node since we looked makes the
+transaction fail, and we look again. What a proxy takes hangs on its session's lease until the engine has made the
+container; `bind` takes it off the lease with `ModIs`. So a proxy that dies in between leaves nothing but a container
+with a token, which adoption finds.
+
+A name that is taken is asked after at its owner: an engine that says 404 has lost the container, and the key is taken
+over; only otherwise the client reads Docker's 409. Cost of a take: one store round trip, ~1 ms, plus one a lost race.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from swarmproxy.discovery.store import Absent, Compare, Delete, ModIs, NoneNewer, Op, Put, StoreError
+from swarmproxy.lifecycle.context import Cluster
+from swarmproxy.model import codec, keys
+from swarmproxy.model.errors import Conflict, DockerError, EngineUnreachable, ServerError, StoreLost
+from swarmproxy.model.records import BOUND, PENDING, Alloc, Name, Volume
+from swarmproxy.model.snapshot import NodeSnapshot
+from swarmproxy.scheduler.place import Placement
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 40
+PENDING_SECONDS = 8.0
+LEASE_MARGIN = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What one create wants to hold. `volumes` are names that no node owns yet."""
+
+    token: str
+    name: str
+    alloc: Alloc
+    volumes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Claim:
+    """What is held. `revision` is that of every key of the claim."""
+
+    token: str
+    name: str
+    node: str
+    alloc: Alloc
+    revision: int
+    volumes: list[str] = field(default_factory=list)
+    new_volumes: list[str] = field(default_factory=list)
+
+
+def taken(name: str, holder: str, node: str = "") -> Conflict:
+    return Conflict(
+        f'Conflict. The container name "/{name}" is already in use by container "{holder}". '
+        "You have to remove (or rename) that container to be able to reuse that name.",
+        node=node,
+    )
+
+
+async def take(
+    cluster: Cluster,
+    wish: Wish,
+    choose: Callable[[], Placement],
+    prepare: Callable[[NodeSnapshot], Awaitable[None]],
+) -> Claim:
+    """Places and claims, or raises.
+
+    Args:
+        choose: places on a fresh snapshot; no I/O. Raises NoNode.
+        prepare: brings to the node what the create needs (its image), before anything is held.
+
+    Raises:
+        Conflict: the name is taken. NoNode: nowhere to go. StoreLost: no store.
+    """
+    take_over: int | None = None
+    for attempt in range(ATTEMPTS):
+        node = choose().candidates[0]
+        await prepare(node)
+        async with cluster.locks[node.id]:
+            seen = cluster.cache.revision
+            if choose().candidates[0].id != node.id:
+                continue
+            claim = await _try(cluster, wish, node.id, seen, take_over)
+        if claim is not None:
+            return claim
+        take_over = await settle_name(cluster, wish.name)
+        await asyncio.sleep(random.uniform(0, 0.002 * min(attempt, 10)))
+    raise ServerError(f"no suitable node: {ATTEMPTS} attempts lost the race for a place")
+
+
+async def _try(cluster: Cluster, wish: Wish, node: str, seen: int, take_over: int | None) -> Claim | None:
+    if cluster.session.remaining() < LEASE_MARGIN:
+        raise StoreLost("cluster store unavailable: the session of this proxy is not renewed")
+    lease = cluster.session.lease
+    alloc_key, name_key = keys.alloc(node, wish.token), keys.name(wish.name)
+    compares: list[Compare] = [
+        Absent(name_key) if take_over is None else ModIs(name_key, take_over),
+        Absent(alloc_key),
+        NoneNewer(keys.allocs(node), seen),
+    ]
+    ops: list[Op] = [
+        Put(name_key, codec.encode(Name(token=wish.token, node=node)), lease),
+        Put(alloc_key, codec.encode(wish.alloc), lease),
+    ]
+    claim = Claim(token=wish.token, name=wish.name, node=node, alloc=wish.alloc, revision=0)
+    for volume in wish.volumes:
+        held = cluster.records.volumes.get(volume)
+        if held is None:
+            compares.append(Absent(keys.volume(volume)))
+            ops.append(Put(keys.volume(volume), codec.encode(Volume(name=volume, owner=node, created=_now()))))
+            claim.new_volumes.append(volume)
+        elif not held.record.owner:
+            compares.append(ModIs(keys.volume(volume), held.revision))
+            ops.append(Put(keys.volume(volume), codec.encode(replace_owner(held.record, node))))
+            claim.volumes.append(volume)
+        elif held.record.owner != node:
+            return None
+    try:
+        result = await cluster.txn(compares, ops)
+    except StoreLost:
+        cluster.spawn(_drop_unsure(cluster, claim))
+        raise
+    if not result.ok:
+        return None
+    claim.revision = result.revision
+    return claim
+
+
+def replace_owner(volume: Volume, owner: str) -> Volume:
+    return Volume(
+        name=volume.name,
+        driver=volume.driver,
+        opts=volume.opts,
+        labels=volume.labels,
+        owner=owner,
+        created=volume.created,
+        adopted=volume.adopted,
+    )
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+async def settle_name(cluster: Cluster, name: str) -> int | None:
+    """None: the name is free; a revision: its holder is gone, take the key over there. Raises Conflict otherwise."""
+    deadline = time.monotonic() + PENDING_SECONDS
+    while True:
+        kv = await cluster.reach(cluster.store.get(keys.name(name)))
+        if kv is None:
+            return None
+        held = codec.decode(Name, kv.value) or Name()
+        alloc_kv = await cluster.reach(cluster.store.get(keys.alloc(held.node, held.token)))
+        alloc = codec.decode(Alloc, alloc_kv.value) if alloc_kv else None
+        if alloc is None:
+            return kv.mod_revision
+        if alloc.state == PENDING:
+            # somebody is making it right now, or died in the middle: its lease decides within seconds
+            if time.monotonic() > deadline:
+                raise taken(name, "pending creation")
+            await asyncio.sleep(0.05)
+            continue
+        node = cluster.view.nodes.get(held.node)
+        if node is None:
+            return kv.mod_revision
+        try:
+            answer = await node.engine.call("GET", f"/containers/{alloc.container}/json")
+        except EngineUnreachable as error:
+            raise taken(name, alloc.container, node.name) from error
+        if answer.status != 404:
+            raise taken(name, alloc.container)
+        await release(cluster, held.node, held.token)
+        return None
+
+
+async def bind(cluster: Cluster, claim: Claim, container: str) -> None:
+    """The engine has made the container: the claim comes off the lease.
+
+    Raises:
+        StoreLost: the lease ran out or the store is away; the caller deletes the container again.
+    """
+    alloc_key, name_key = keys.alloc(claim.node, claim.token), keys.name(claim.name)
+    bound = Alloc(
+        name=claim.name,
+        cpu=claim.alloc.cpu,
+        memory=claim.alloc.memory,
+        ports=claim.alloc.ports,
+        state=BOUND,
+        container=container,
+        unit=claim.alloc.unit,
+        since=claim.alloc.since,
+    )
+    compares = [ModIs(alloc_key, claim.revision), ModIs(name_key, claim.revision)]
+    ops = [
+        Put(alloc_key, codec.encode(bound)),
+        Put(name_key, codec.encode(Name(token=claim.token, node=claim.node))),
+    ]
+    result = await cluster.txn(compares, ops)
+    if not result.ok:
+        kv = await cluster.reach(cluster.store.get(alloc_key))
+        mine = codec.decode(Alloc, kv.value) if kv else None
+        if mine is None or mine.container != container:
+            raise StoreLost("cluster store unavailable: the claim was lost before the container was bound to it")
+
+
+async def drop(cluster: Cluster, claim: Claim) -> None:
+    """Undo of take. Volumes stay when a container was made with them; their owner is then a fact."""
+    await _drop_keys(cluster, claim)
+    for volume in claim.new_volumes + claim.volumes:
+        await _give_up_volume(cluster, claim.node, volume, forget=volume in claim.new_volumes)
+
+
+async def _drop_keys(cluster: Cluster, claim: Claim) -> None:
+    alloc_key, name_key = keys.alloc(claim.node, claim.token), keys.name(claim.name)
+    kv = await cluster.reach(cluster.store.get(alloc_key))
+    if kv is None:
+        return
+    name_kv = await cluster.reach(cluster.store.get(name_key))
+    compares: list[Compare] = [ModIs(alloc_key, kv.mod_revision)]
+    ops: list[Op] = [Delete(alloc_key)]
+    held = codec.decode(Name, name_kv.value) if name_kv else None
+    if name_kv and held and held.token == claim.token:
+        compares.append(ModIs(name_key, name_kv.mod_revision))
+        ops.append(Delete(name_key))
+    await cluster.txn(compares, ops)
+
+
+async def _give_up_volume(cluster: Cluster, node_id: str, volume: str, *, forget: bool) -> None:
+    held = cluster.records.volumes.get(volume)
+    node = cluster.view.nodes.get(node_id)
+    if held is None or node is None or held.record.owner != node_id:
+        return
+    answer = await node.engine.call("DELETE", f"/volumes/{volume}")
+    if answer.status not in (204, 404):
+        return
+    key = keys.volume(volume)
+    op: Op = Delete(key) if forget else Put(key, codec.encode(replace_owner(held.record, "")))
+    await cluster.txn([ModIs(key, held.revision)], [op])
+
+
+async def _drop_unsure(cluster: Cluster, claim: Claim) -> None:
+    """The answer to a take was lost: it may hold. Our session lives on, so nobody else would ever take it back."""
+    pause = 0.5
+    while True:
+        try:
+            await drop(cluster, claim)
+            return
+        except (DockerError, StoreError) as error:
+            log.debug("claim %s not dropped yet: %s", claim.token, error)
+        await asyncio.sleep(pause)
+        pause = min(pause * 2, 10.0)
+
+
+async def release(cluster: Cluster, node_id: str, token: str) -> bool:
+    """The container is gone: its name and its share are free. True when nothing of it is held any more."""
+    alloc_key = keys.alloc(node_id, token)
+    for _ in range(4):
+        kv = await cluster.reach(cluster.store.get(alloc_key))
+        if kv is None:
+            return True
+        alloc = codec.decode(Alloc, kv.value) or Alloc()
+        compares: list[Compare] = [ModIs(alloc_key, kv.mod_revision)]
+        ops: list[Op] = [Delete(alloc_key)]
+        if alloc.name:
+            name_key = keys.name(alloc.name)
+            name_kv = await cluster.reach(cluster.store.get(name_key))
+            held = codec.decode(Name, name_kv.value) if name_kv else None
+            if name_kv and held and held.token == token and held.node == node_id:
+                compares.append(ModIs(name_key, name_kv.mod_revision))
+                ops.append(Delete(name_key))
+        if (await cluster.txn(compares, ops)).ok:
+            return True
+    return False

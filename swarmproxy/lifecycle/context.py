@@ -1,0 +1,104 @@
+"""What every saga works on: the store side, the view side, and how this proxy places things.
+
+Assembled once by proxy.py and passed down; nothing here starts anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from swarmproxy.cluster.records import Records
+from swarmproxy.cluster.view import View
+from swarmproxy.discovery.cache import Cache
+from swarmproxy.discovery.session import Session
+from swarmproxy.discovery.store import Compare, Op, Store, StoreError, TxnResult
+from swarmproxy.lifecycle.saga import Failpoints
+from swarmproxy.model import keys
+from swarmproxy.model.errors import StoreLost
+from swarmproxy.scheduler.filters import FILTERS, Filter
+from swarmproxy.scheduler.strategies import Strategy
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+SEEN_SECONDS = 2.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Cluster:
+    """The cluster as one proxy works on it.
+
+    Args:
+        shared: several proxies may use this store; False = this one owns an embedded store.
+        pool: CIDR that subnets without a wish are taken from.
+    """
+
+    store: Store
+    cache: Cache
+    session: Session
+    records: Records
+    view: View
+    proxy_id: str
+    strategy: Strategy
+    filters: Sequence[Filter] = FILTERS
+    failpoints: Failpoints = field(default_factory=Failpoints)
+    shared: bool = True
+    pool: str = "10.128.0.0/9"
+    started: float = 0.0
+    locks: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """Per node: proxies race through the store, one proxy's own requests queue here and do not spoil each other."""
+    copies: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    """Images on their way to a node, shared by all who wait for one."""
+    exposed: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Image id → ports that the image exposes."""
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def resolvers(self, node_id: str) -> list[str]:
+        """The DNS servers of a host, as its agent told them."""
+        held = self.records.agents.get(node_id)
+        return list(held.record.resolvers) if held else []
+
+    def spawn(self, work: Coroutine[object, object, None]) -> None:
+        """Runs `work` beside the requests; its failure is logged, `close` ends it."""
+        task = asyncio.create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("background work failed", exc_info=error)
+
+    async def close(self) -> None:
+        for task in list(self.tasks):
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    async def txn(self, compares: Sequence[Compare], ops: Sequence[Op]) -> TxnResult:
+        """One transaction, seen by this proxy's own cache before it returns. Raises StoreLost (503)."""
+        result = await self.reach(self.store.txn(compares, ops))
+        await self.cache.reached(result.revision, SEEN_SECONDS)
+        return result
+
+    async def settle(self) -> None:
+        """Catches up with what other proxies have written until now: one round trip, before a 404 is said.
+
+        With the store away, what is known stays what is known.
+        """
+        with contextlib.suppress(StoreError):
+            revision, _ = await self.store.list(keys.META)
+            await self.cache.reached(revision, SEEN_SECONDS)
+
+    async def reach(self, work: Awaitable[T]) -> T:
+        """A store's answer, or 503 with the store's own reason."""
+        try:
+            return await work
+        except StoreError as error:
+            raise StoreLost(f"cluster store unavailable: {error}") from None

@@ -1,0 +1,171 @@
+"""Volumes: a record first, a place later.
+
+`volume create` writes only the record: Compose makes volumes before containers, and a place chosen then would fight the
+constraints of the containers that come. The first container's claim makes its node the owner; from then on the data
+steers placement. What engines held before us is theirs: the first claim owns the plain name, a second volume of that
+name on another node is shown and addressed as `node/name`, and the two are never merged.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from swarmproxy.cluster.node import Node
+from swarmproxy.discovery.store import Absent, Delete, ModIs, Put
+from swarmproxy.engine.deadline import WORK
+from swarmproxy.lifecycle.body import go_error
+from swarmproxy.lifecycle.context import Cluster
+from swarmproxy.lifecycle.image import failed
+from swarmproxy.model import codec, keys
+from swarmproxy.model.errors import BadRequest, NotFound
+from swarmproxy.model.records import Volume
+
+_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
+
+
+class Shape(msgspec.Struct):
+    Name: str | None = None
+    Driver: str | None = None
+    DriverOpts: dict[str, str] | None = None
+    Labels: dict[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a name leads: a record, a node's volume, or both."""
+
+    name: str
+    record: Volume | None
+    node: Node | None
+
+
+def missing(reference: str) -> NotFound:
+    return NotFound(f"get {reference}: no such volume")
+
+
+def check_name(name: str) -> None:
+    if not _NAME.match(name):
+        raise BadRequest(
+            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
+            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
+        )
+
+
+def find(cluster: Cluster, reference: str) -> Found | None:
+    """By name, or `node/name`. A name without a record is found where exactly one node has it."""
+    first, slash, rest = reference.partition("/")
+    if slash:
+        node = cluster.view.node(first)
+        if node is None or rest not in node.volumes:
+            return None
+        held = cluster.records.volumes.get(rest)
+        owned = held.record if held and held.record.owner == node.id else None
+        return Found(rest, owned, node)
+    held = cluster.records.volumes.get(reference)
+    if held is not None:
+        return Found(reference, held.record, cluster.view.nodes.get(held.record.owner))
+    owners = [node for node in cluster.view.nodes.values() if reference in node.volumes]
+    return Found(reference, None, owners[0]) if len(owners) == 1 else None
+
+
+async def seek(cluster: Cluster, reference: str) -> Found | None:
+    """As `find`; what is not known here may have been made through another proxy a moment ago."""
+    found = find(cluster, reference)
+    if found is None:
+        await cluster.settle()
+        found = find(cluster, reference)
+    return found
+
+
+async def create(cluster: Cluster, data: bytes) -> Volume:
+    """The record of a new volume, or of the one that has the name already (new options are then ignored, as ever).
+
+    Raises:
+        BadRequest: bad JSON or name. NotFound: unknown driver.
+    """
+    try:
+        shape = msgspec.json.decode(data or b"{}", type=Shape)
+    except (msgspec.ValidationError, msgspec.DecodeError) as error:
+        raise go_error(error) from None
+    name = shape.Name or secrets.token_hex(32)
+    check_name(name)
+    driver = shape.Driver or "local"
+    if driver != "local" and not _has_driver(cluster, driver):
+        raise NotFound(f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found')
+    record = Volume(
+        name=name,
+        driver=driver,
+        opts=shape.DriverOpts or {},
+        labels=shape.Labels or {},
+        created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    )
+    held = cluster.records.volumes.get(name)
+    if held is not None:
+        return held.record
+    await cluster.txn([Absent(keys.volume(name))], [Put(keys.volume(name), codec.encode(record))])
+    held = cluster.records.volumes.get(name)
+    return held.record if held else record
+
+
+def _has_driver(cluster: Cluster, driver: str) -> bool:
+    return any(driver in ((node.info.get("Plugins") or {}).get("Volume") or ()) for node in cluster.view.nodes.values())
+
+
+async def ensure(cluster: Cluster, node: Node, name: str) -> None:
+    """Makes a recorded volume on its owner, with its options and labels, before the first container mounts it."""
+    held = cluster.records.volumes.get(name)
+    if held is None or held.record.owner != node.id or name in node.volumes:
+        return
+    record = held.record
+    body = {"Name": name, "Driver": record.driver, "DriverOpts": record.opts, "Labels": record.labels}
+    answer = await node.engine.call(
+        "POST",
+        "/volumes/create",
+        body=msgspec.json.encode(body),
+        deadline=WORK,
+        headers={"Content-Type": "application/json"},
+    )
+    if answer.status != 201:
+        raise failed(answer.status, answer.body, node)
+    await cluster.view.refresh_volumes(node.id)
+
+
+async def remove(cluster: Cluster, reference: str, *, force: bool) -> None:
+    """Removes data and record. Raises NotFound (unless forced) and the engine's own 409 when the volume is in use."""
+    found = await seek(cluster, reference)
+    if found is None:
+        if force:
+            return
+        raise missing(reference)
+    if found.node is not None:
+        answer = await found.node.engine.call(
+            "DELETE", f"/volumes/{found.name}", query="force=1" if force else "", deadline=WORK
+        )
+        if answer.status not in (204, 404):
+            raise failed(answer.status, answer.body, found.node)
+        await cluster.view.refresh_volumes(found.node.id)
+    if found.record is not None:
+        await forget(cluster, found.name)
+
+
+async def forget(cluster: Cluster, name: str) -> None:
+    held = cluster.records.volumes.get(name)
+    if held is not None:
+        await cluster.txn([ModIs(keys.volume(name), held.revision)], [Delete(keys.volume(name))])
+
+
+def shown(cluster: Cluster, node: Node, volume: dict[str, Any]) -> dict[str, Any]:
+    """A node's volume as lists show it: plain name for the owner of the name, else `node/name`."""
+    name = str(volume.get("Name"))
+    held = cluster.records.volumes.get(name)
+    if held is not None:
+        plain = held.record.owner == node.id
+    else:
+        plain = all(other is node or name not in other.volumes for other in cluster.view.nodes.values())
+    return volume if plain else {**volume, "Name": f"{node.name}/{name}"}
