@@ -97,7 +97,7 @@ class Records:
         """node → token → Alloc"""
         self.networks: dict[str, Held[Network]] = {}
         self.netnames: dict[str, str] = {}
-        """network name → network id, from the records themselves"""
+        """network name → id of the network that holds it; two adopted networks may share a name, one holds the key"""
         self.copies: Nest[NetworkCopy] = {}
         """network id → node → NetworkCopy"""
         self.addresses: Nest[Address] = {}
@@ -188,6 +188,9 @@ class Records:
 
     def _change(self, key: str, kv: KV | None) -> None:
         kind, *rest = keys.parts(key)
+        if kind == "netnames" and len(rest) == 1:
+            self._name_network(rest[0], kv)
+            return
         row = self._kinds.get(kind)
         if row is None or len(rest) != row[3] or not all(rest):
             return
@@ -203,6 +206,12 @@ class Records:
                 listener(changed)
             except Exception:
                 logger.exception("a listener failed on the change of %s", key)
+
+    def _name_network(self, name: str, kv: KV | None) -> None:
+        if kv is None:
+            self.netnames.pop(name, None)
+        else:
+            self.netnames[name] = kv.value.decode(errors="replace")
 
     def _read(self, key: str, kv: KV | None, kind: type[Record]) -> Held[Any] | None:
         self.unreadable.discard(key)
@@ -221,11 +230,6 @@ class Records:
                 self._count_alloc(changed)
             case "netnodes":
                 self._map_copy(changed)
-            case "networks":
-                if changed.old is not None and self.netnames.get(changed.old.value.name) == changed.path[0]:
-                    del self.netnames[changed.old.value.name]
-                if changed.new is not None:
-                    self.netnames[changed.new.value.name] = changed.path[0]
 
     def _count_alloc(self, changed: Changed) -> None:
         node, token = changed.path

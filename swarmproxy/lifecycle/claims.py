@@ -117,11 +117,11 @@ async def _try(cluster: Cluster, wish: Wish, node: str, seen: int, take_over: in
             compares.append(Absent(keys.volume(volume)))
             ops.append(Put(keys.volume(volume), codec.encode(Volume(name=volume, owner=node, created=_now()))))
             claim.new_volumes.append(volume)
-        elif not held.record.owner:
+        elif not held.value.owner:
             compares.append(ModIs(keys.volume(volume), held.revision))
-            ops.append(Put(keys.volume(volume), codec.encode(replace_owner(held.record, node))))
+            ops.append(Put(keys.volume(volume), codec.encode(replace_owner(held.value, node))))
             claim.volumes.append(volume)
-        elif held.record.owner != node:
+        elif held.value.owner != node:
             return None
     try:
         result = await cluster.txn(compares, ops)
@@ -236,13 +236,13 @@ async def _drop_keys(cluster: Cluster, claim: Claim) -> None:
 async def _give_up_volume(cluster: Cluster, node_id: str, volume: str, *, forget: bool) -> None:
     held = cluster.records.volumes.get(volume)
     node = cluster.view.nodes.get(node_id)
-    if held is None or node is None or held.record.owner != node_id:
+    if held is None or node is None or held.value.owner != node_id:
         return
     answer = await node.engine.call("DELETE", f"/volumes/{volume}")
     if answer.status not in (204, 404):
         return
     key = keys.volume(volume)
-    op: Op = Delete(key) if forget else Put(key, codec.encode(replace_owner(held.record, "")))
+    op: Op = Delete(key) if forget else Put(key, codec.encode(replace_owner(held.value, "")))
     await cluster.txn([ModIs(key, held.revision)], [op])
 
 

@@ -38,14 +38,14 @@ async def connect(cluster: Cluster, reference: str, data: bytes) -> None:
     """Raises NotFound (the container is asked for first), Forbidden, or the engine's own error."""
     wanted, body, endpoint = parse(data)
     entry = await cluster.view.resolve(wanted)
-    node = cluster.view.nodes[entry.node_id]
+    node = cluster.view.nodes[entry.node.id]
     if network.predefined(reference):
         local_id = network.predefined(reference)
     else:
         held = await network.seek(cluster, reference)
         if held is None:
             raise network.missing(reference)
-        record = held.record
+        record = held.value
         if reason := network.not_here(cluster, node, record):
             raise Forbidden(f"cannot connect {entry.name} to network {record.name}", node=node.name, reason=reason)
         local_id = await network.ensure(cluster, node, record)
@@ -65,7 +65,7 @@ async def connect(cluster: Cluster, reference: str, data: bytes) -> None:
 
 def _token(cluster: Cluster, entry: Entry) -> str:
     held = cluster.records.alloc_of(entry.id)
-    return held[0] if held else entry.token
+    return held[1] if held else entry.token
 
 
 async def disconnect(cluster: Cluster, reference: str, data: bytes) -> None:
@@ -78,16 +78,16 @@ async def disconnect(cluster: Cluster, reference: str, data: bytes) -> None:
         if bytes(force) == b"true":
             return
         raise
-    node = cluster.view.nodes[entry.node_id]
+    node = cluster.view.nodes[entry.node.id]
     local_id = network.predefined(reference)
     if not local_id:
         held = await network.seek(cluster, reference)
         if held is None:
             raise network.missing(reference)
-        local_id = held.record.id if held.record.mode == LOCAL else ""
-        local_id = node.local_of.get(held.record.id, local_id)
+        local_id = held.value.id if held.value.mode == LOCAL else ""
+        local_id = node.local_of.get(held.value.id, local_id)
         if not local_id:
-            raise DockerError(f"container {entry.id} is not connected to the network {held.record.name}")
+            raise DockerError(f"container {entry.id} is not connected to the network {held.value.name}")
     body["Container"] = msgspec.Raw(msgspec.json.encode(entry.id))
     answer = await node.engine.call(
         "POST", f"/networks/{local_id}/disconnect", body=msgspec.json.encode(body), headers=JSON, deadline=WORK

@@ -63,7 +63,7 @@ class Cluster:
     def resolvers(self, node_id: str) -> list[str]:
         """The DNS servers of a host, as its agent told them."""
         held = self.records.agents.get(node_id)
-        return list(held.record.resolvers) if held else []
+        return list(held.value.resolvers) if held else []
 
     def spawn(self, work: Coroutine[object, object, None]) -> None:
         """Runs `work` beside the requests; its failure is logged, `close` ends it."""

@@ -19,7 +19,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from swarmproxy.cluster.node import Node
-from swarmproxy.engine.deadline import CREATE
+from swarmproxy.engine.deadline import LASTING
 from swarmproxy.lifecycle import claims, naming, network, snapshot, volume
 from swarmproxy.lifecycle import image as images
 from swarmproxy.lifecycle.body import CreateBody
@@ -166,7 +166,7 @@ async def _resolve_joins(cluster: Cluster, plan: Plan) -> list[Bond]:
                     f"could not get container for {bond.target}: No such container: {bond.target}"
                 ) from None
             raise BadRequest(f"No such container: {bond.target}") from None
-        node = cluster.view.nodes[entry.node_id]
+        node = cluster.view.nodes[entry.node.id]
         plan.joins[bond.target] = entry.id
         bonds.append(bond.at(node.id, node.name))
     return bonds
@@ -199,7 +199,7 @@ async def _resolve_networks(cluster: Cluster, plan: Plan) -> list[Bond]:
         held = await network.seek(cluster, reference)
         if held is None:
             continue
-        record = held.record
+        record = held.value
         plan.networks[reference] = record
         if record.mode == LOCAL:
             home = cluster.view.nodes.get(record.home)
@@ -231,7 +231,7 @@ async def _on_engine(cluster: Cluster, node: Node, plan: Plan, name: str, token:
         query=urlencode(query),
         body=data,
         headers=JSON,
-        deadline=CREATE,
+        deadline=LASTING,
         version=plan.version or None,
     )
     if answer.status != 201:
@@ -241,7 +241,7 @@ async def _on_engine(cluster: Cluster, node: Node, plan: Plan, name: str, token:
     for local_id, endpoint in later:
         connect = {"Container": created.id, "EndpointConfig": msgspec.Raw(endpoint)}
         joined = await node.engine.call(
-            "POST", f"/networks/{local_id}/connect", body=msgspec.json.encode(connect), headers=JSON, deadline=CREATE
+            "POST", f"/networks/{local_id}/connect", body=msgspec.json.encode(connect), headers=JSON, deadline=LASTING
         )
         if joined.status != 200:
             raise failed(joined.status, node.swap_out(joined.body), node)
@@ -255,7 +255,7 @@ async def _remove_by_token(cluster: Cluster, node: Node, token: str) -> None:
     if answer.status != 200:
         raise EngineUnreachable("the engine does not list its containers", node=node.name)
     for entry in msgspec.json.decode(answer.body, type=list[dict[str, Any]]):
-        gone = await node.engine.call("DELETE", f"/containers/{entry['Id']}", query="force=1&v=1", deadline=CREATE)
+        gone = await node.engine.call("DELETE", f"/containers/{entry['Id']}", query="force=1&v=1", deadline=LASTING)
         if gone.status in (204, 404):
             cluster.view.gone(node.id, entry["Id"])
         else:

@@ -78,8 +78,8 @@ def resolve(cluster: Cluster, text: str) -> Image:
                 return Image(id=image_id, reference="")
         raise missing(text)
     held = cluster.records.images.get(familiar)
-    if held is not None and holders(cluster, held.record.id, healthy=False):
-        return Image(id=held.record.id, reference=familiar)
+    if held is not None and holders(cluster, held.value.id, healthy=False):
+        return Image(id=held.value.id, reference=familiar)
     newest = _newest_with_tag(cluster, familiar)
     if newest is not None:
         return Image(id=newest, reference=familiar)
@@ -234,7 +234,7 @@ async def remember(cluster: Cluster, meanings: Iterable[tuple[str, str]], *, onl
     for reference, image_id in meanings:
         key = keys.image(reference)
         held = cluster.records.images.get(reference)
-        if held is not None and (only_new or held.record.id == image_id):
+        if held is not None and (only_new or held.value.id == image_id):
             continue
         put: Op = Put(key, codec.encode(ImageRef(id=image_id)))
         if only_new:

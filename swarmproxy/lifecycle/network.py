@@ -53,13 +53,13 @@ def find(cluster: Cluster, reference: str) -> Held[Network] | None:
             (
                 one
                 for one in records.networks.values()
-                if one.record.home == node.id and rest in (one.record.name, one.record.id)
+                if one.value.home == node.id and rest in (one.value.name, one.value.id)
             ),
             None,
         )
     if len(reference) < 3:
         return None
-    found = [one for one in records.networks.values() if one.record.id.startswith(reference)]
+    found = [one for one in records.networks.values() if one.value.id.startswith(reference)]
     if len(found) > 1:
         raise BadRequest(f"network {reference} is ambiguous ({len(found)} matches found based on ID prefix)")
     return found[0] if found else None
@@ -147,7 +147,7 @@ async def _claim(cluster: Cluster, request: netspec.NetworkRequest, mode: str, h
 
 
 def _draw(cluster: Cluster, request: netspec.NetworkRequest, mode: str, home: str) -> Network:
-    overlays = [held.record for held in cluster.records.networks.values() if held.record.mode == OVERLAY]
+    overlays = [held.value for held in cluster.records.networks.values() if held.value.mode == OVERLAY]
     used = [subnet.cidr for network in overlays for subnet in network.subnets]
     subnets: tuple[Subnet, ...] = request.subnets
     vni = 0
@@ -205,9 +205,9 @@ async def ensure(cluster: Cluster, node: Node, network: Network) -> str:
         end = time.monotonic() + COPY_WAIT
         while time.monotonic() < end:
             held = cluster.records.copies.get(network.id, {}).get(node.id)
-            if held is not None and held.record.id:
-                if held.record.id in node.networks or await _exists(node, held.record.id):
-                    return held.record.id
+            if held is not None and held.value.id:
+                if held.value.id in node.networks or await _exists(node, held.value.id):
+                    return held.value.id
                 await cluster.txn(
                     [ModIs(keys.netnode(network.id, node.id), held.revision)],
                     [Delete(keys.netnode(network.id, node.id))],
@@ -309,7 +309,7 @@ async def remove(cluster: Cluster, reference: str) -> Network:
     held = await seek(cluster, reference)
     if held is None:
         raise missing(reference)
-    network = held.record
+    network = held.value
     if network.mode != OVERLAY:  # their endpoints are known to the engines alone: these decide, each for its copy
         await remove_copies(cluster, network, strict=True)
     await _decide(cluster, network)
@@ -334,7 +334,7 @@ async def forget(cluster: Cluster, network_id: str) -> None:
     """Takes the record and everything claimed with it out of the store, whatever uses it."""
     held = cluster.records.networks.get(network_id)
     if held is not None:
-        await _forget(cluster, held.record, [])
+        await _forget(cluster, held.value, [])
 
 
 async def _forget(cluster: Cluster, network: Network, compares: list[Compare]) -> bool:
@@ -363,8 +363,8 @@ async def remove_copies(cluster: Cluster, network: Network, *, strict: bool) -> 
 
 async def _remove_copy(cluster: Cluster, network: Network, node_id: str, held: Held[NetworkCopy]) -> None:
     node = cluster.view.nodes.get(node_id)
-    if node is not None and held.record.id:
-        answer = await node.engine.call("DELETE", f"/networks/{held.record.id}", deadline=WORK)
+    if node is not None and held.value.id:
+        answer = await node.engine.call("DELETE", f"/networks/{held.value.id}", deadline=WORK)
         if answer.status not in (204, 404):
             raise failed(answer.status, node.swap_out(answer.body), node)
         await cluster.view.refresh_networks(node_id)

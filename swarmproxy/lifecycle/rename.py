@@ -26,13 +26,13 @@ async def rename(cluster: Cluster, entry: Entry, name: str) -> None:
     if not name:
         raise BadRequest("Neither old nor new names may be empty")
     name = naming.valid(name)
-    node = cluster.view.nodes[entry.node_id]
+    node = cluster.view.nodes[entry.node.id]
     held = cluster.records.alloc_of(entry.id)
     if name == entry.name:
         raise BadRequest("Renaming a container with the same name as its current name")
     if held is None:
         raise ServerError(f"container {entry.name} is not adopted yet, try again", node=node.name)
-    token, alloc = held
+    _, token, alloc = held
     async with Saga("rename", cluster.failpoints) as saga:
         revision = await saga.step(
             "claim", _claim(cluster, name, token, node.id), undo=lambda taken: _unclaim(cluster, name, taken)
@@ -70,17 +70,17 @@ async def move(cluster: Cluster, node: str, token: str, held: Held[Alloc], name:
     Args:
         revision: of the pending key of the new name; None = it is not held yet.
     """
-    old = held.record.name
+    old = held.value.name
     renamed = Alloc(
         name=name,
-        cpu=held.record.cpu,
-        memory=held.record.memory,
-        ports=held.record.ports,
-        state=held.record.state,
-        container=held.record.container,
-        unit=held.record.unit,
-        since=held.record.since,
-        adopted=held.record.adopted,
+        cpu=held.value.cpu,
+        memory=held.value.memory,
+        ports=held.value.ports,
+        state=held.value.state,
+        container=held.value.container,
+        unit=held.value.unit,
+        since=held.value.since,
+        adopted=held.value.adopted,
     )
     compares: list[Compare] = [
         ModIs(keys.alloc(node, token), held.revision),
@@ -91,7 +91,7 @@ async def move(cluster: Cluster, node: str, token: str, held: Held[Alloc], name:
         Put(keys.name(name), codec.encode(Name(token=token, node=node))),
     ]
     before = cluster.records.names.get(old)
-    if before is not None and before.record.token == token and old != name:
+    if before is not None and before.value.token == token and old != name:
         compares.append(ModIs(keys.name(old), before.revision))
         ops.append(Delete(keys.name(old)))
     return (await cluster.txn(compares, ops)).ok

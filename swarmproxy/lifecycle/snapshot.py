@@ -35,7 +35,7 @@ def _node(cluster: Cluster, request: Request, node: Node, unavailable: Mapping[s
     units: dict[str, Use] = {}
     cpu = memory = 0
     for held in allocs.values():
-        alloc = held.record
+        alloc = held.value
         cpu += alloc.cpu
         memory += alloc.memory
         holdings += [
@@ -44,7 +44,7 @@ def _node(cluster: Cluster, request: Request, node: Node, unavailable: Mapping[s
         ]
         if request.unit and alloc.unit == request.unit:
             units[alloc.unit] = _add(units.get(alloc.unit, Use()), alloc.cpu, alloc.memory)
-    unbound = sum(1 for held in allocs.values() if held.record.container not in node.containers)
+    unbound = sum(1 for held in allocs.values() if held.value.container not in node.containers)
     info = node.info
     return NodeSnapshot(
         id=node.id,

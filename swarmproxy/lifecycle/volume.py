@@ -65,11 +65,11 @@ def find(cluster: Cluster, reference: str) -> Found | None:
         if node is None or rest not in node.volumes:
             return None
         held = cluster.records.volumes.get(rest)
-        owned = held.record if held and held.record.owner == node.id else None
+        owned = held.value if held and held.value.owner == node.id else None
         return Found(rest, owned, node)
     held = cluster.records.volumes.get(reference)
     if held is not None:
-        return Found(reference, held.record, cluster.view.nodes.get(held.record.owner))
+        return Found(reference, held.value, cluster.view.nodes.get(held.value.owner))
     owners = [node for node in cluster.view.nodes.values() if reference in node.volumes]
     return Found(reference, None, owners[0]) if len(owners) == 1 else None
 
@@ -107,10 +107,10 @@ async def create(cluster: Cluster, data: bytes) -> Volume:
     )
     held = cluster.records.volumes.get(name)
     if held is not None:
-        return held.record
+        return held.value
     await cluster.txn([Absent(keys.volume(name))], [Put(keys.volume(name), codec.encode(record))])
     held = cluster.records.volumes.get(name)
-    return held.record if held else record
+    return held.value if held else record
 
 
 def _has_driver(cluster: Cluster, driver: str) -> bool:
@@ -120,9 +120,9 @@ def _has_driver(cluster: Cluster, driver: str) -> bool:
 async def ensure(cluster: Cluster, node: Node, name: str) -> None:
     """Makes a recorded volume on its owner, with its options and labels, before the first container mounts it."""
     held = cluster.records.volumes.get(name)
-    if held is None or held.record.owner != node.id or name in node.volumes:
+    if held is None or held.value.owner != node.id or name in node.volumes:
         return
-    record = held.record
+    record = held.value
     body = {"Name": name, "Driver": record.driver, "DriverOpts": record.opts, "Labels": record.labels}
     answer = await node.engine.call(
         "POST",
@@ -165,7 +165,7 @@ def shown(cluster: Cluster, node: Node, volume: dict[str, Any]) -> dict[str, Any
     name = str(volume.get("Name"))
     held = cluster.records.volumes.get(name)
     if held is not None:
-        plain = held.record.owner == node.id
+        plain = held.value.owner == node.id
     else:
         plain = all(other is node or name not in other.volumes for other in cluster.view.nodes.values())
     return volume if plain else {**volume, "Name": f"{node.name}/{name}"}
