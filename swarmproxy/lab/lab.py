@@ -143,6 +143,7 @@ class Lab:
             except LabError as error:
                 raise Unavailable(f"packages cannot be had: {error}") from error
             network.check_free(self.plan)
+            processes.make_room()
             loaded = images.prepare(self.plan.cache)
             self.folder.mkdir(parents=True, exist_ok=True)
             _write_state(self.plan, have)
@@ -166,11 +167,11 @@ class Lab:
         node.power_on()
         if self.cluster:
             node.start_agent()
-            if not node.daemons():
+            if node.knows_plugin and not node.daemons():
                 node.await_plugin()
         node.start_engine(loaded, self._extra_engine_arguments())
         if self.cluster:
-            node.note_plugin()
+            node.await_plugin()
 
     def _raise_proxy(self, proxy: Proxy) -> None:
         proxy.start(discovery=self.etcd_url)
@@ -191,6 +192,7 @@ class Lab:
                 self._lock_file.unlink(missing_ok=True)
                 if not _states(self.base):
                     network.drop_netns_folder(self.base)
+                    processes.give_room_back()
                     if everything:
                         _remove_base(self.base)
 

@@ -200,17 +200,24 @@ class Node:
             command = python("swarmproxy", *arguments, *extra, self.plan.etcd_url)
             self.start(command, role="agent", log=self.agent_log, env=environment)
 
+    @property
+    def knows_plugin(self) -> bool:
+        """Whether the engine ever had the agent's plugin: if so, the agent has to be there before the engine starts,
+        for dockerd blocks for a minute when one it knows is missing. A new engine knows none."""
+        return self._plugin_mark.exists()
+
+    @property
+    def _plugin_mark(self) -> Path:
+        return self.folder / "plugin-was-there"
+
     def await_plugin(self) -> None:
-        """Before dockerd starts: one that misses a plugin it knows blocks for a minute. A new one knows none."""
-        seen = self.folder / "agent" / "plugin-was-there"
-        if seen.exists():
+        """Until the agent's plugin socket is there: the node can have cluster networks."""
+        try:
             wait_until(self.has_plugin, seconds=_PLUGIN_SECONDS, what=f"{self.name}: no plugin socket",
                        alive=lambda: processes.pids(self.unit, "agent"))  # fmt: skip
-
-    def note_plugin(self) -> None:
-        """Remember, for the next power-on, that the engine knows the agent's plugin."""
-        if self.has_plugin():
-            (self.folder / "agent" / "plugin-was-there").touch()
+        except LabError as error:
+            raise LabError(f"{error}\n{tail(self.agent_log, 12)}") from None
+        self._plugin_mark.touch()
 
     def has_plugin(self) -> bool:
         try:

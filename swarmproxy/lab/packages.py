@@ -195,10 +195,22 @@ def _unpack(cache: Path, suite: str | None, packages: Sequence[str]) -> Path:
 
 def _mirror() -> str:
     """The mirror the machine itself uses, proxies and all."""
-    listed = run(["apt-get", "indextargets", "--format", "$(CREATED_BY) $(RELEASE) $(REPO_URI)"], env=_environment())
-    for line in listed.stdout.splitlines():
-        kind, _, rest = line.partition(" ")
-        release, _, uri = rest.partition(" ")
-        if kind == "Packages" and "-" not in release and "/" not in release and uri.rstrip("/").endswith("debian"):
+    fields = "$(CREATED_BY)|$(ORIGIN)|$(LABEL)|$(RELEASE)|$(REPO_URI)"
+    uri = mirror_in(run(["apt-get", "indextargets", "--format", fields], env=_environment()).stdout)
+    if uri is None:
+        raise LabError("no Debian mirror among the machine's package sources")
+    return uri
+
+
+def mirror_in(listed: str) -> str | None:
+    """Debian's main archive among apt's index targets; by its address where apt has not fetched any index yet."""
+    by_address = None
+    for line in listed.splitlines():
+        kind, origin, label, release, uri = (line.split("|") + [""] * 5)[:5]
+        if kind != "Packages" or "-" in release or "/" in release:
+            continue
+        if origin == label == "Debian":
             return uri
-    raise LabError("no Debian mirror among the machine's package sources")
+        if by_address is None and uri.rstrip("/").endswith("/debian"):
+            by_address = uri
+    return by_address

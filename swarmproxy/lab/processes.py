@@ -21,6 +21,46 @@ CGROUPS = Path("/sys/fs/cgroup")
 NETNS = Path("/run/netns")
 # memory: what each engine takes; freezer: whole-host hangs; the rest in case one is missing. "." is cgroup v2's root.
 _HIERARCHIES = ("memory", "freezer", "pids", "unified", ".")
+_ASIDE = "lab-aside"  # see make_room
+
+
+def make_room() -> None:
+    """Inside a container on cgroup v2: let its top group have children that limit memory and CPU.
+
+    The kernel allows that to a group without processes of its own only, the machine's real root excepted. So whatever
+    runs in the container moves one level down, as in every Docker-in-Docker image.
+    """
+    here = CGROUPS / "cgroup.procs"
+    if not (CGROUPS / "cgroup.type").exists():  # the real root, or v1
+        return
+    aside = CGROUPS / _ASIDE / "cgroup.procs"
+    aside.parent.mkdir(exist_ok=True)
+    _move(here, aside)
+    _control("+")
+
+
+def give_room_back() -> None:
+    aside = CGROUPS / _ASIDE / "cgroup.procs"
+    if aside.exists():
+        _control("-")
+        _move(aside, CGROUPS / "cgroup.procs")
+        _rmdir(aside.parent)
+
+
+def _move(source: Path, sink: Path) -> None:
+    for pid in _numbers(source):
+        try:
+            sink.write_text(str(pid))
+        except OSError:  # ended meanwhile, or a thread of the kernel
+            continue
+
+
+def _control(sign: str) -> None:
+    for controller in (CGROUPS / "cgroup.controllers").read_text().split():
+        try:
+            (CGROUPS / "cgroup.subtree_control").write_text(sign + controller)
+        except OSError:  # dockerd says what it misses, and what it can do without
+            continue
 
 
 def _groups(path: str) -> list[Path]:
