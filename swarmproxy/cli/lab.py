@@ -15,11 +15,21 @@ from swarmproxy.lab.report import TRY_CLUSTER, export_lines, status_lines, try_l
 
 SUMMARY = "real engines on this machine: up, down, status, faults"
 
+_EPILOG = """\
+Each node is a set of namespaces with a stock dockerd in it. It has its own /run, /etc/docker, /etc/hosts and
+/etc/resolv.conf, and like any remote host it does not see where clients keep their files: /root, /home, /srv, /tmp,
+the checkout and the folder `up` was called from are empty there (but for the programs the agent itself is made of).
+Names outside the lab do not resolve there, addresses outside cannot be reached. Nodes are not a security boundary.
+
+In the environment: SWARMPROXY_LAB, SWARMPROXY_LAB_SUBNET, SWARMPROXY_LAB_PORTS, SWARMPROXY_LAB_NODES are defaults
+of the options; SWARMPROXY_LAB_DOCKERD holds more flags for every dockerd, for example --live-restore."""
 _NODE_HELP = "node-1, n1 or 1; proxy-1; etcd"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     environment = os.environ
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _EPILOG
     parser.add_argument(
         "--name",
         default=environment.get("SWARMPROXY_LAB", DEFAULT_NAME),
@@ -88,15 +98,15 @@ def _up(args: argparse.Namespace) -> int:
 
 
 def _down(args: argparse.Namespace) -> int:
-    stopped = embedded.down(args.name)
-    if not stopped or os.geteuid() == 0:
-        Lab(name=args.name).down(everything=args.all)
+    embedded.down(args.name)
+    lab = Lab(name=args.name)
+    if os.geteuid() == 0 or lab.folder.exists():  # else there is nothing, and nothing to refuse either
+        lab.down(everything=args.all)
     return 0
 
 
 def _status(args: argparse.Namespace) -> int:
-    lab = Lab(name=args.name)
-    print("\n".join(status_lines(lab)))
+    print("\n".join(embedded.status(args.name) or status_lines(Lab(name=args.name))))
     return 0
 
 

@@ -11,6 +11,7 @@ import os
 import signal
 import stat
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from swarmproxy.lab.command import LabError, fetch, tail, wait_until
@@ -50,10 +51,19 @@ def up(name: str, port: int = FIRST_PORTS[0]) -> list[str]:
                    what="no answer from the proxy", alive=lambda: running(name))  # fmt: skip
     except LabError as error:
         raise LabError(f"{error}\n{tail(log, 12)}") from None
-    lines = [f"proxy    {url}  before this machine's own engine, a cluster of one; state in {here}"]
+    return [*status(name), "", f"export DOCKER_HOST={url}"]
+
+
+def status(name: str) -> list[str]:
+    """Nothing if it does not run."""
+    pid = running(name)
+    if pid is None:
+        return []
+    here = folder(name)
+    lines = [f"proxy {pid} before this machine's own engine, a cluster of one; state and log in {here}"]
     if not has_engine():
         lines.append(f"No engine listens at {SOCKET}: install Docker and start it, the proxy will find it.")
-    return [*lines, "", f"export DOCKER_HOST={url}"]
+    return lines
 
 
 def down(name: str) -> bool:
@@ -69,6 +79,8 @@ def down(name: str) -> bool:
     existed = here.exists()
     if existed:
         subprocess.run(["rm", "-rf", "--one-file-system", str(here)], check=False)
+        with suppress(OSError):  # other labs, the cache
+            here.parent.rmdir()
     return existed
 
 
