@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     down.add_argument("--all", action="store_true", help="also the cached packages and images, if no other lab is up")
     verbs.add_parser("status", help="what runs where")
     for verb, text in (
-        ("stop", "let it hang (SIGSTOP)"),
+        ("stop", "let it hang: the whole host, containers too, or a part"),
         ("cont", "end a hang"),
         ("kill", "power cut; up switches on again"),
     ):
