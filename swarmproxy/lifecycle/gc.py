@@ -1,0 +1,126 @@
+"""Garbage: claims and records whose object is gone.
+
+Most go at once: a container that an engine destroyed releases its claim, whoever removed it. The sweep finds the rest:
+claims whose container a healthy engine does not know (asked again before anything is deleted), names without a claim,
+and everything of members that were removed. Silence is no proof: nothing is deleted for a node that does not answer or
+was not listed, nor while the store is away. Every deletion is a `ModIs`, so all proxies may sweep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+
+from swarmproxy.cluster.catalog import Change
+from swarmproxy.discovery.store import Delete, ModIs
+from swarmproxy.lifecycle import claims, network
+from swarmproxy.lifecycle.context import Cluster
+from swarmproxy.model.errors import DockerError
+from swarmproxy.model.records import BOUND
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 5.0
+YOUNG_SECONDS = 10.0
+
+
+class Collector:
+    """Runs beside the requests; `run` until cancelled."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._missed: set[tuple[str, str]] = set()
+        self._nameless: set[str] = set()
+
+    async def run(self) -> None:
+        stop = self._cluster.view.on_change(self._on_entry)
+        try:
+            while True:
+                await asyncio.sleep(SWEEP_SECONDS)
+                if self._cluster.cache.lost_since is None:
+                    try:
+                        await self.sweep()
+                    except DockerError as error:
+                        log.debug("sweep waits: %s", error)
+        finally:
+            stop()
+
+    def _on_entry(self, change: Change) -> None:
+        if change.kind == "gone":
+            self._cluster.spawn(self._release(change.entry.id))
+
+    async def _release(self, container: str) -> None:
+        held = self._cluster.records.alloc_of(container)
+        if held is None or held[2].value.state != BOUND:
+            return
+        try:
+            await claims.release(self._cluster, held[0], held[1])
+        except DockerError as error:
+            log.info("claim of %s is left to the sweep: %s", container[:12], error)
+
+    async def sweep(self) -> None:
+        await self._claims()
+        await self._names()
+        await self._members()
+
+    async def _claims(self) -> None:
+        cluster, missed = self._cluster, set()
+        for node in cluster.view.nodes.values():
+            if not node.healthy or not node.ready:
+                continue
+            for token, held in list(cluster.records.allocs.get(node.id, {}).items()):
+                alloc = held.value
+                young = time.time() - alloc.since < YOUNG_SECONDS
+                if alloc.state != BOUND or young or alloc.container in node.containers:
+                    continue
+                missed.add((node.id, token))
+                if (node.id, token) not in self._missed:
+                    continue
+                answer = await node.engine.call("GET", f"/containers/{alloc.container}/json")
+                if answer.status == 404:
+                    await claims.release(cluster, node.id, token)
+        self._missed = missed
+
+    async def _names(self) -> None:
+        """A name points to a claim; one that does not for two sweeps was left by a half-lost store."""
+        records, nameless = self._cluster.records, set()
+        for name, held in list(records.names.items()):
+            if held.lease or held.value.token in records.allocs.get(held.value.node, {}):
+                continue
+            nameless.add(name)
+            if name in self._nameless:
+                await self._cluster.txn([ModIs(held.key, held.revision)], [Delete(held.key)])
+        self._nameless = nameless
+
+    async def _members(self) -> None:
+        """What belongs to members that are no more."""
+        cluster, records = self._cluster, self._cluster.records
+        gone = [
+            held
+            for node, tokens in list(records.allocs.items())
+            if node not in records.members
+            for held in tokens.values()
+        ]
+        for nest in (records.addresses, records.endpoints):
+            gone += [
+                held
+                for inner in list(nest.values())
+                for held in inner.values()
+                if held.value.node not in records.members
+            ]
+        gone += [
+            held
+            for inner in list(records.copies.values())
+            for node, held in inner.items()
+            if node not in records.members
+        ]
+        gone += [
+            held for held in records.volumes.values() if held.value.owner and held.value.owner not in records.members
+        ]
+        for held in gone:
+            await cluster.txn([ModIs(held.key, held.revision)], [Delete(held.key)])
+        for held in [
+            one for one in records.networks.values() if one.value.home and one.value.home not in records.members
+        ]:
+            await network.forget(cluster, held.value.id)
