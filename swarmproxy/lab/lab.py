@@ -190,6 +190,7 @@ class Lab:
             with self._shared_lock():
                 run(["rm", "-rf", "--one-file-system", str(self.folder)], timeout=120)
                 self._lock_file.unlink(missing_ok=True)
+                packages.drop_guard()
                 if not _states(self.base):
                     network.drop_netns_folder(self.base)
                     processes.give_room_back()

@@ -32,6 +32,7 @@ _TOOLS = {
 }
 _APT = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", "-o", "APT::Sandbox::User=root")
 _GUARD = Path("/usr/sbin/policy-rc.d")
+_GUARD_TEXT = "#!/bin/sh\n# There while swarmproxy lab installs packages: none of them starts its service.\nexit 101\n"
 _PLUGINS = ("usr/libexec/docker/cli-plugins", "usr/lib/docker/cli-plugins")
 _DEBIAN_NEIGHBOUR = {"bookworm": "trixie", "trixie": "bookworm"}
 # Debian's first release with Compose as a command line plugin; its programs run on bookworm too.
@@ -88,15 +89,22 @@ def busybox() -> Path | None:
 @contextmanager
 def no_services() -> Iterator[None]:
     """While packages are installed, none of them may start its service."""
-    ours = not _GUARD.exists()
-    if ours:
-        _GUARD.write_text("#!/bin/sh\nexit 101\n")
+    if not _GUARD.exists():
+        _GUARD.write_text(_GUARD_TEXT)
         _GUARD.chmod(0o755)
     try:
         yield
     finally:
-        if ours:
-            _GUARD.unlink(missing_ok=True)
+        drop_guard()
+
+
+def drop_guard() -> None:
+    """Ours only, known by its words: also one that a killed run left."""
+    try:
+        if _GUARD.read_text() == _GUARD_TEXT:
+            _GUARD.unlink()
+    except OSError:
+        pass
 
 
 def install(packages: Sequence[str]) -> None:
@@ -108,6 +116,7 @@ def install(packages: Sequence[str]) -> None:
         raise LabError(f"this machine has no apt; needed: {' '.join(packages)}")
     say(f"apt: {' '.join(packages)}")
     with no_services():
+        run(["dpkg", "--configure", "-a"], timeout=300, env=_environment())  # what a killed run left half done
         _apt("update")
         _apt("install", "-y", "--no-install-recommends", *packages)
 
