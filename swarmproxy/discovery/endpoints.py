@@ -217,17 +217,30 @@ class Endpoints:
         """Asks member after member until one gives a linearizable answer."""
         backoff = Backoff(base=0.1, cap=0.5)
         while self._failing is not None and not self._closed:
+            older: tuple[Endpoint, Any] | None = None
             for endpoint in self._all:
                 try:
                     answer = await endpoint.kv.Range(self._ping, timeout=CALL, metadata=LEADER)
                     self.saw(answer.header)
-                except (grpc.aio.AioRpcError, grpc.aio.UsageError, Stale) as error:
+                except Stale:
+                    older = endpoint, answer.header
+                except (grpc.aio.AioRpcError, grpc.aio.UsageError) as error:
                     self._reason = reason(endpoint.target, error)
-                    continue
-                self._current = self._all.index(endpoint)
-                self.answered()
+                else:
+                    self._settle(endpoint)
+                    return
+            if older is not None:
+                # A quorum answers and nobody knows the newer term: the cluster was restored or wiped.
+                endpoint, header = older
+                logger.warning("etcd: the cluster is back at an older state")
+                self._term, self.revision = header.raft_term, header.revision
+                self._settle(endpoint)
                 return
             await asyncio.sleep(backoff.next())
+
+    def _settle(self, endpoint: Endpoint) -> None:
+        self._current = self._all.index(endpoint)
+        self.answered()
 
     async def close(self) -> None:
         self._closed = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -10,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -36,9 +37,12 @@ def free_port() -> int:
 class Etcd:
     """One etcd process on loopback; it can be killed, frozen and started again on its data."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = "one") -> None:
         self.folder = folder
-        self.port, self._peer = free_port(), free_port()
+        self.name = name
+        self.port, peer = free_port(), free_port()
+        self.peer = f"http://127.0.0.1:{peer}"
+        self.cluster = f"{name}={self.peer}"
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -46,11 +50,17 @@ class Etcd:
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        client, peer = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self._peer}"
-        command = ["etcd", "--name=one", f"--data-dir={self.folder}", f"--initial-cluster=one={peer}"]
+        client, peer = f"http://127.0.0.1:{self.port}", self.peer
+        command = ["etcd", f"--name={self.name}", f"--data-dir={self.folder}", f"--initial-cluster={self.cluster}"]
         command += [f"--listen-client-urls={client}", f"--advertise-client-urls={client}"]
         command += [f"--listen-peer-urls={peer}", f"--initial-advertise-peer-urls={peer}"]
-        command += ["--heartbeat-interval=10", "--election-timeout=100", "--logger=zap", "--log-level=error", *_unsafe()]
+        command += [
+            "--heartbeat-interval=10",
+            "--election-timeout=100",
+            "--logger=zap",
+            "--log-level=error",
+            *_unsafe(),
+        ]
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 
@@ -68,6 +78,9 @@ class Etcd:
         assert self.process is not None
         self.process.send_signal(signal.SIGCONT)
 
+    def wipe(self) -> None:
+        shutil.rmtree(self.folder)
+
     def wait(self) -> None:
         """Until the port is open; that there is a leader, the stores wait for themselves."""
         until = time.monotonic() + 10
@@ -83,31 +96,53 @@ def _unsafe() -> list[str]:
     return ["--unsafe-no-fsync"] if "unsafe-no-fsync" in helped.stdout + helped.stderr else []
 
 
-def _started(folder: Path) -> Iterator[Etcd]:
+def _started(*servers: Etcd) -> Iterator[tuple[Etcd, ...]]:
     if shutil.which("etcd") is None:
         pytest.skip("no etcd on PATH")
-    server = Etcd(folder)
-    server.start()
-    server.wait()
+    cluster = ",".join(server.cluster for server in servers)
     try:
-        yield server
+        for server in servers:
+            server.cluster = cluster
+            server.start()
+        for server in servers:
+            server.wait()
+        yield servers
     finally:
-        server.kill()
+        for server in servers:
+            server.kill()
 
 
 @pytest.fixture(scope="session")
 def shared_etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
     """For tests that leave the process alone; each uses a root of its own."""
-    yield from _started(tmp_path_factory.mktemp("etcd") / "data")
+    for (server,) in _started(Etcd(tmp_path_factory.mktemp("etcd") / "data")):
+        yield server
 
 
 @pytest.fixture
 def etcd(tmp_path: Path) -> Iterator[Etcd]:
     """For tests that kill or freeze it."""
-    yield from _started(tmp_path / "etcd")
+    for (server,) in _started(Etcd(tmp_path / "etcd")):
+        yield server
 
 
-Open = Callable[[], Store]
+@pytest.fixture
+def etcds(tmp_path: Path) -> Iterator[tuple[Etcd, ...]]:
+    """A cluster of three."""
+    yield from _started(*(Etcd(tmp_path / name, name) for name in ("a", "b", "c")))
+
+
+@pytest.fixture
+def until() -> Callable[..., Awaitable[None]]:
+    """Waits for a condition, with a limit, instead of sleeping for a guess."""
+
+    async def wait(condition: Callable[[], object], timeout: float = 10.0) -> None:
+        end = time.monotonic() + timeout
+        while not condition():
+            assert time.monotonic() < end, "the condition did not come true"
+            await asyncio.sleep(0.005)
+
+    return wait
 
 
 @pytest.fixture(params=["memory", "sqlite", "etcd"])
