@@ -6,7 +6,7 @@ entries (once, when the view takes an entry in) and in inspect (every time, sinc
     labels swarmproxy.*            gone; the virtual label swarmproxy.node tells where a listed container runs
     HostConfig.Dns                 the client's own, kept in label swarmproxy.dns
     DriverOpts swp.*               gone; Aliases and Links return from them
-    network ids                    the cluster's instead of the engine's (`swap`: ids have equal length, one pass)
+    network ids                    the cluster's instead of the engine's (`Node.swap_out`)
     ports on 0.0.0.0 and ::        the node's address, once
 
 Fields that we do not know stay as they are. Cost: 80–150 µs for an inspect body of 6 kB.
@@ -14,7 +14,6 @@ Fields that we do not know stay as they are. Cost: 80–150 µs for an inspect b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,7 +24,6 @@ from swarmproxy.model import options
 
 Tree = dict[str, msgspec.Raw]
 
-_ID = re.compile(rb"[0-9a-f]{64}")
 _ANY_ADDRESS = ("", "0.0.0.0", "::")
 
 
@@ -40,13 +38,6 @@ class Place:
     cpus: int = 0
     memory: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
-
-
-def swap(data: bytes, ids: Mapping[bytes, bytes]) -> bytes:
-    """Every 64-hex id that `ids` knows, replaced; one pass over the bytes."""
-    if not ids:
-        return data
-    return _ID.sub(lambda found: ids.get(found[0], found[0]), data)
 
 
 def _tree(raw: msgspec.Raw | None) -> Tree:
@@ -122,15 +113,14 @@ def _undress(endpoint: Tree, short_id: str) -> None:
         endpoint["DNSNames"] = _raw(list(dict.fromkeys([*names[:1], *aliases, *names[1:]])))
 
 
-def inspect(body: bytes, place: Place, *, shown_name: str, ids: Mapping[bytes, bytes]) -> bytes:
+def inspect(body: bytes, place: Place, *, shown_name: str) -> bytes:
     """A container's inspect as the cluster shows it.
 
     Args:
-        body: the engine's answer.
+        body: the engine's answer, network ids swapped already.
         shown_name: without slash; `node/name` where another container holds the plain name.
-        ids: engine network id → cluster network id.
     """
-    top = msgspec.json.decode(swap(body, ids), type=dict[str, msgspec.Raw])
+    top = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     identity: str = _value(top.get("Id")) or ""
     top["Name"] = _raw("/" + shown_name)
     config, host = _tree(top.get("Config")), _tree(top.get("HostConfig"))

@@ -19,6 +19,8 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from swarmproxy.discovery.store import Absent, Compare, Delete, ModIs, NoneNewer, Op, Put, StoreError
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.model import codec, keys
@@ -135,15 +137,7 @@ async def _try(cluster: Cluster, wish: Wish, node: str, seen: int, take_over: in
 
 
 def replace_owner(volume: Volume, owner: str) -> Volume:
-    return Volume(
-        name=volume.name,
-        driver=volume.driver,
-        opts=volume.opts,
-        labels=volume.labels,
-        owner=owner,
-        created=volume.created,
-        adopted=volume.adopted,
-    )
+    return msgspec.structs.replace(volume, owner=owner)
 
 
 def _now() -> str:
@@ -188,16 +182,7 @@ async def bind(cluster: Cluster, claim: Claim, container: str) -> None:
         StoreLost: the lease ran out or the store is away; the caller deletes the container again.
     """
     alloc_key, name_key = keys.alloc(claim.node, claim.token), keys.name(claim.name)
-    bound = Alloc(
-        name=claim.name,
-        cpu=claim.alloc.cpu,
-        memory=claim.alloc.memory,
-        ports=claim.alloc.ports,
-        state=BOUND,
-        container=container,
-        unit=claim.alloc.unit,
-        since=claim.alloc.since,
-    )
+    bound = msgspec.structs.replace(claim.alloc, state=BOUND, container=container)
     compares = [ModIs(alloc_key, claim.revision), ModIs(name_key, claim.revision)]
     ops = [
         Put(alloc_key, codec.encode(bound)),

@@ -44,9 +44,9 @@ def dress(
         body.set_env(list(plan.parsed.env))
     _names(plan, body)
     mode = _networks(plan, body, node, name=name, token=token)
+    own = body.host_shape.Dns
+    labels[options.LABEL_DNS] = msgspec.json.encode(own).decode()  # always: an image may carry another container's
     if node.agent_alive and mode not in OWN_NAMESPACE_MODES and not mode.startswith("container:"):
-        own = body.host_shape.Dns
-        labels[options.LABEL_DNS] = msgspec.json.encode(own).decode()
         body.set_host("Dns", [options.DNS_ADDRESS, *(own or resolvers)])
     body.set_labels(labels)
     later = _split(body, node, mode)

@@ -248,3 +248,20 @@ async def forget(cluster: Cluster, reference: str) -> None:
     held = cluster.records.images.get(reference)
     if held is not None:
         await cluster.txn([ModIs(keys.image(reference), held.revision)], [Delete(keys.image(reference))])
+
+
+async def learn(cluster: Cluster, node: Node, image_id: str = "") -> None:
+    """An image came to a node under a new name: the node is listed again and its tags mean what they mean there.
+
+    Args:
+        image_id: only this image's tags; "" = every tag whose meaning on this node changed.
+    """
+    before = {tag: one for one, listed in node.images.items() for tag in tags(listed)}
+    await cluster.view.refresh_images(node.id)
+    changed = [
+        (tag, one)
+        for one, listed in node.images.items()
+        for tag in tags(listed)
+        if (one == image_id if image_id else before.get(tag) != one)
+    ]
+    await remember(cluster, changed)

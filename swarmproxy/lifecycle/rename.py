@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from urllib.parse import urlencode
 
+import msgspec
+
 from swarmproxy.cluster.entry import Entry
 from swarmproxy.cluster.records import Held
 from swarmproxy.discovery.store import Absent, Compare, Delete, ModIs, Op, Put
@@ -71,17 +73,7 @@ async def move(cluster: Cluster, node: str, token: str, held: Held[Alloc], name:
         revision: of the pending key of the new name; None = it is not held yet.
     """
     old = held.value.name
-    renamed = Alloc(
-        name=name,
-        cpu=held.value.cpu,
-        memory=held.value.memory,
-        ports=held.value.ports,
-        state=held.value.state,
-        container=held.value.container,
-        unit=held.value.unit,
-        since=held.value.since,
-        adopted=held.value.adopted,
-    )
+    renamed = msgspec.structs.replace(held.value, name=name)
     compares: list[Compare] = [
         ModIs(keys.alloc(node, token), held.revision),
         Absent(keys.name(name)) if revision is None else ModIs(keys.name(name), revision),
