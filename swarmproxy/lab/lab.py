@@ -33,7 +33,7 @@ class Lab:
     Args:
         name: nine small letters and digits at most; the lab's folder, namespaces and groups are called so.
         subnet, ports, nodes: default to what the lab remembers, then to what is free; see `plan.settle`.
-        cluster: also `swarmproxy join` on every node and the proxies; else engines and etcd only.
+        cluster: also `swarmproxy join` on every node and the proxies; else engines and etcd only. Remembered, too.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Lab:
         subnet: str | None = None,
         ports: Sequence[int] | None = None,
         nodes: int | None = None,
-        cluster: bool = True,
+        cluster: bool | None = None,
         base: Path = BASE,
     ) -> None:
         self.wish = Wish(
@@ -51,8 +51,8 @@ class Lab:
             subnet=None if subnet is None else parse_subnet(subnet),
             ports=None if ports is None else tuple(ports),
             nodes=nodes,
+            cluster=cluster,
         )
-        self.cluster = cluster
         self.base = base
         self.plan = settle(self.wish, states=_states(base), base=base)
 
@@ -131,7 +131,7 @@ class Lab:
             steps: list[Callable[[], None]] = [lambda: etcd.start(self.plan)]
             steps += [lambda node=node: self._raise_node(node, loaded) for node in self.nodes]  # type: ignore[misc]
             _together(steps)
-            if self.cluster:
+            if self.plan.cluster:
                 _together([lambda p=proxy: self._raise_proxy(p) for proxy in self.proxies])  # type: ignore[misc]
 
     def _prepare(self) -> tuple[packages.Packages, images.Images]:
@@ -165,12 +165,12 @@ class Lab:
 
     def _raise_node(self, node: Node, loaded: images.Images) -> None:
         node.power_on()
-        if self.cluster:
+        if self.plan.cluster:
             node.start_agent()
             if node.knows_plugin and not node.daemons():
                 node.await_plugin()
         node.start_engine(loaded, self._extra_engine_arguments())
-        if self.cluster:
+        if self.plan.cluster:
             node.await_plugin()
 
     def _raise_proxy(self, proxy: Proxy) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any, Self
@@ -68,6 +68,7 @@ class Plan:
     subnet: IPv4Network = FIRST_SUBNET
     ports: tuple[int, ...] = FIRST_PORTS
     nodes: int = 3
+    cluster: bool = True  # agents and proxies too
     base: Path = field(default=BASE)
 
     def __post_init__(self) -> None:
@@ -122,7 +123,8 @@ class Plan:
 
     def state(self) -> str:
         """What later verbs need to know, as text."""
-        return json.dumps({"subnet": str(self.subnet), "ports": self.ports, "nodes": self.nodes}, indent=1) + "\n"
+        said = {"subnet": str(self.subnet), "ports": self.ports, "nodes": self.nodes, "cluster": self.cluster}
+        return json.dumps(said, indent=1) + "\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,7 @@ class Wish:
     subnet: IPv4Network | None = None
     ports: tuple[int, ...] | None = None
     nodes: int | None = None
+    cluster: bool | None = None
 
 
 def check_name(name: str) -> None:
@@ -177,6 +180,7 @@ def parse_state(text: str) -> Mapping[str, Any]:
         known["subnet"] = parse_subnet(raw["subnet"])
         known["ports"] = tuple(int(port) for port in raw["ports"])
         known["nodes"] = int(raw["nodes"])
+        known["cluster"] = bool(raw["cluster"])
     except (KeyError, TypeError, ValueError):
         return {}
     return known
@@ -201,7 +205,9 @@ def settle(wish: Wish, *, states: Mapping[str, str], base: Path = BASE) -> Plan:
             raise PlanError(f"subnet {subnet} is lab {name!r}'s: choose another with --subnet")
         if taken := sorted(set(ports) & set(known["ports"])):
             raise PlanError(f"port {taken[0]} is lab {name!r}'s: choose others with --ports")
-    return Plan(name=wish.name, subnet=subnet, ports=ports, nodes=wish.nodes or mine.get("nodes") or 3, base=base)
+    nodes = wish.nodes or mine.get("nodes") or 3
+    cluster = mine.get("cluster", True) if wish.cluster is None else wish.cluster
+    return Plan(name=wish.name, subnet=subnet, ports=ports, nodes=nodes, cluster=cluster, base=base)
 
 
 def _free_subnet(name: str, others: Mapping[str, Mapping[str, Any]]) -> IPv4Network:
@@ -224,10 +230,6 @@ def _free_ports(name: str, others: Mapping[str, Mapping[str, Any]]) -> tuple[int
         if not taken & set(ports):
             return ports
     raise PlanError("no free ports: choose some with --ports")
-
-
-def resized(plan: Plan, nodes: int) -> Plan:
-    return replace(plan, nodes=nodes)
 
 
 @dataclass(frozen=True, slots=True)

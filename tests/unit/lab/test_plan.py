@@ -108,7 +108,9 @@ class TestSettle:
         assert not set(plan.ports) & {3375, 3376}
 
     def test_remembered(self) -> None:
-        first = settle(Wish(name="t", subnet=IPv4Network("10.7.7.0/24"), ports=(1, 2), nodes=5), states={})
+        first = settle(
+            Wish(name="t", subnet=IPv4Network("10.7.7.0/24"), ports=(1, 2), nodes=5, cluster=False), states={}
+        )
         again = settle(Wish(name="t"), states={"t": first.state()})
         assert again == first
 
@@ -135,8 +137,8 @@ class TestSettle:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", "3", '{"subnet": 3}', '{"subnet": "10.0.0.0/24", "ports": null, "nodes": 3}',
-     '{"subnet": "10.0.0.0/24", "ports": ["x"], "nodes": 3}', '{"subnet": "10.0.0.0/8", "ports": [1], "nodes": 3}'],
+    ["", "{", "[]", "null", "3", '{"subnet": 3}', '{"subnet": "10.0.0.0/24", "ports": null, "nodes": 3, "cluster": true}',
+     '{"subnet": "10.0.0.0/24", "ports": ["x"], "nodes": 3, "cluster": true}', '{"subnet": "10.0.0.0/8", "ports": [1], "nodes": 3, "cluster": true}'],
 )  # fmt: skip
 def test_state_that_is_not_understood_is_forgotten(text: str) -> None:
     assert parse_state(text) == {}
@@ -144,7 +146,7 @@ def test_state_that_is_not_understood_is_forgotten(text: str) -> None:
 
 
 def test_state_is_plain_json() -> None:
-    assert json.loads(Plan().state()) == {"subnet": "10.232.0.0/24", "ports": [3375, 3376], "nodes": 3}
+    assert json.loads(Plan().state()) == {"subnet": "10.232.0.0/24", "ports": [3375, 3376], "nodes": 3, "cluster": True}
 
 
 class TestSight:
