@@ -137,9 +137,18 @@ class TestSettle:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "{", "[]", "null", "3", '{"subnet": 3}', '{"subnet": "10.0.0.0/24", "ports": null, "nodes": 3, "cluster": true}',
-     '{"subnet": "10.0.0.0/24", "ports": ["x"], "nodes": 3, "cluster": true}', '{"subnet": "10.0.0.0/8", "ports": [1], "nodes": 3, "cluster": true}'],
-)  # fmt: skip
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        "3",
+        '{"subnet": 3}',
+        '{"subnet": "10.0.0.0/24", "ports": null, "nodes": 3, "cluster": true}',
+        '{"subnet": "10.0.0.0/24", "ports": ["x"], "nodes": 3, "cluster": true}',
+        '{"subnet": "10.0.0.0/8", "ports": [1], "nodes": 3, "cluster": true}',
+    ],
+)
 def test_state_that_is_not_understood_is_forgotten(text: str) -> None:
     assert parse_state(text) == {}
     assert settle(Wish(), states={"swpl": text, "other": text}) == Plan()
