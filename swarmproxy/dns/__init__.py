@@ -1,0 +1,1 @@
+"""Names of containers across hosts, answered on every overlay's bridge."""
