@@ -1,9 +1,9 @@
 """How an engine does: one observation at a time, no clock and no I/O.
 
-A refused connection is proof, so it counts at once; silence is not, so an engine that only is slow becomes suspect and
-is given up when nothing at all has been answered for `PATIENCE` seconds. Any answer heals. Losing the event stream
-proves nothing but is the first sign of a killed engine, so it asks for a probe at once: a kill is known within a round
-trip, a frozen host within `PULSE` + the probe's deadline + `PATIENCE`.
+A probe that is refused is proof, so it counts at once; silence is not, so an engine that only is slow becomes suspect
+and is given up when nothing at all has been answered for `PATIENCE` seconds. Any answer heals. A broken connection (the
+event stream's, most often) proves nothing but is the first sign of a killed engine, so it asks for a probe at once: a
+kill is known within a round trip, a frozen host within `PULSE` + the probe's deadline + `PATIENCE`.
 """
 
 from __future__ import annotations
@@ -32,9 +32,10 @@ class State(StrEnum):
 class Seen(StrEnum):
     ANSWER = "answer"
     REFUSED = "refused"
-    """The transport said no: nobody listens there, or no way leads there."""
+    """A probe was told no: nobody listens there, or no way leads there."""
     TIMEOUT = "timeout"
-    STREAM_LOST = "stream lost"
+    BROKEN = "broken"
+    """A call was refused, or a connection under way broke: the first sign, but no proof yet."""
 
 
 class Action(StrEnum):
@@ -65,7 +66,7 @@ def step(health: Health, seen: Seen, now: float, reason: str = "") -> tuple[Heal
                 return health, ()
             actions = () if health.state is State.SUSPECT else (Action.RESTORE,)
             return Health(State.HEALTHY, "", since=now, delay=PULSE), actions
-        case Seen.STREAM_LOST:
+        case Seen.BROKEN:
             return health, (Action.PROBE,) if health.state in (State.HEALTHY, State.SUSPECT) else ()
         case Seen.REFUSED:
             return _down(health, now, reason or "connection refused")

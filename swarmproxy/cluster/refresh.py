@@ -125,7 +125,7 @@ class Ledger(Generic[W]):
             del self._flying[container]
             waiting = self._waiters.pop(container, [])
             later = [one for one in waiting if one[0] >= fetch.start]
-            served += [(container, waiter) for since, waiter in waiting]
+            served += [(container, waiter) for since, waiter in waiting if since < fetch.start]
             if later:
                 self._waiters[container] = later
         self._close(fetch, now)
