@@ -1,0 +1,133 @@
+"""A client's connection: aiohttp's, but able to become a tunnel without losing a byte.
+
+aiohttp knows one kind of upgrade, websocket; what a client sends behind the head of `Upgrade: tcp` or `h2c` it would
+read as the next request. So the head of each request is looked at before the parser sees it (about 1 µs): when it asks
+for an upgrade, all that follows its body is held back here, for whoever takes the connection over. A request that was
+not taken over gives the bytes back to the parser.
+
+Also, a client that shuts its sending side keeps its connection while an upgrade is pending: that is how stdin ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+_UPGRADE = re.compile(rb"^upgrade[ \t]*:", re.IGNORECASE | re.MULTILINE)
+_LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*(\d+)", re.IGNORECASE | re.MULTILINE)
+_CHUNKED = re.compile(rb"^transfer-encoding[ \t]*:.*chunked", re.IGNORECASE | re.MULTILINE)
+HELD_LIMIT = 64 << 10
+"""Bytes of a client held while its upgrade is pending; beyond, reading pauses."""
+
+
+class Connection(RequestHandler):
+    """`holding` is True while bytes behind the present request are kept from the parser."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.holding = False
+        self._due = 0
+        self._held = bytearray()
+        self._partial = b""
+        self._shut = False
+        self._stopped = False
+
+    def data_received(self, data: bytes) -> None:
+        if self.holding:
+            self._hold(data)
+            return
+        if self._partial:
+            data, self._partial = self._partial + data, b""
+        elif not self._idle() or not data:
+            super().data_received(data)
+            return
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            if len(data) < HELD_LIMIT and data[:1].isalpha():
+                self._partial = data
+            else:
+                super().data_received(data)
+            return
+        if b"pgrade" not in data or _UPGRADE.search(data, 0, end) is None or _CHUNKED.search(data, 0, end):
+            super().data_received(data)
+            return
+        length = _LENGTH.search(data, 0, end)
+        self.holding = True
+        self._due = end + 4 + (int(length[1]) if length else 0)
+        self._hold(data)
+
+    def _idle(self) -> bool:
+        """Whether the next byte begins a request."""
+        if self._waiter is not None:
+            return not self._waiter.done()
+        return self._request_count == 0
+
+    def _hold(self, data: bytes) -> None:
+        if self._due:
+            due, rest = data[: self._due], data[self._due :]
+            self._due -= len(due)
+            super().data_received(due)
+            data = rest
+        self._held += data
+        if len(self._held) > HELD_LIMIT and not self._stopped and self.transport is not None:
+            self._stopped = True
+            self.transport.pause_reading()
+
+    def hold(self) -> None:
+        """Keeps what the client sends from now on from the parser; for upgrades that no header announced."""
+        self.holding = True
+
+    def release(self) -> None:
+        """The present request stays a request: what was held is the next one's."""
+        if not self.holding:
+            return
+        self.holding = False
+        self._due = 0
+        data, self._held = bytes(self._held), bytearray()
+        if self._stopped and self.transport is not None:
+            self._stopped = False
+            self.transport.resume_reading()
+        if self._shut and self.transport is not None:
+            self.close()
+        elif data:
+            super().data_received(data)
+
+    def discard(self) -> None:
+        """Drops what was held and takes nothing more; the connection closes behind the present reply."""
+        self.holding = False
+        self._held.clear()
+        self.close()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # asyncio asks whether to keep the transport open
+        self._shut = self.holding
+        return self.holding
+
+    def detach(self) -> tuple[asyncio.Transport, bytes, bool]:
+        """Hands the transport over: it, the bytes held, whether the client has shut its sending side.
+
+        The caller closes the transport, and calls `forget` when it has.
+        """
+        transport = self.transport
+        assert transport is not None
+        self.transport = None
+        self.keep_alive(False)
+        held, self._held = bytes(self._held), bytearray()
+        return transport, held, self._shut
+
+    def forget(self) -> None:
+        """The connection is over: the server counts it no longer."""
+        self._force_close = True
+        self.holding = False
+        if self._manager is not None:
+            self._manager.connection_lost(self, None)
+
+
+class Server(web.Server):
+    """aiohttp's low-level server with our connections."""
+
+    def __call__(self) -> RequestHandler:
+        return Connection(self, loop=self._loop, **self._kwargs)

@@ -1,0 +1,1 @@
+"""One engine as a peer: its address, connections, deadlines, and the client that speaks to it."""
