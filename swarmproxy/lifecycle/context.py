@@ -47,6 +47,7 @@ class Cluster:
     view: View
     proxy_id: str
     strategy: Strategy
+    strategy_name: str = "spread"
     filters: Sequence[Filter] = FILTERS
     failpoints: Failpoints = field(default_factory=Failpoints)
     shared: bool = True

@@ -13,7 +13,7 @@ from swarmproxy.model.errors import DockerError
 
 
 async def account(cluster: Cluster, entry: Entry) -> None:
-    """Writes CPU and memory as the engine now has them. The engine has obeyed already, so a failure here is no error."""
+    """Writes CPU and memory as the engine has them now. It has obeyed already, so a failure here is no error."""
     held = cluster.records.alloc_of(entry.id)
     if held is None:
         return
