@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Literal
@@ -30,6 +31,8 @@ __all__ = ["DATABASE", "LOCAL", "Discovery", "DiscoveryError", "Kind", "members"
 LOCAL = "unix:///var/run/docker.sock"
 DATABASE = "store.db"
 """The embedded store's file in the state folder."""
+
+_HOST = re.compile(r"\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]@]+")
 
 Kind = Literal["etcd", "static", "file", "embedded"]
 
@@ -171,7 +174,7 @@ def _endpoint(text: str) -> str:
     host, port = text, "2379"
     if text.count(":") == 1 or "]:" in text:
         host, _, port = text.rpartition(":")
-    if not host or "@" in host or not (port.isdigit() and 0 < int(port) < 65536):
+    if not _HOST.fullmatch(host) or not (port.isdigit() and 0 < int(port) < 65536):
         raise DiscoveryError(f"etcd: {text} is not host:port")
     return f"{host}:{port}"
 

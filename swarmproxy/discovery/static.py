@@ -39,6 +39,7 @@ MOST = 10_000
 CHUNK = 60
 """Records written in one transaction."""
 
+_HOST = re.compile(r"\[[0-9a-fA-F:.%]+\]|[^\s:/\[\]@]+")
 _RANGE = re.compile(r"\[(\d+):(\d+)\]")
 _PORTS = {"http": 2375, "https": 2376}
 _SCHEMES = ("http", "https", "unix", "relay", "ssh")
@@ -117,7 +118,7 @@ def _address(text: str, scheme: str) -> str:
     host, port = rest, str(_PORTS[given])
     if rest.count(":") == 1 or "]:" in rest:
         host, _, port = rest.rpartition(":")
-    if not host or re.search(r"[/\s]", host) or not (port.isdigit() and 0 < int(port) < 65536):
+    if not _HOST.fullmatch(host) or not (port.isdigit() and 0 < int(port) < 65536):
         raise ValueError(f"{text}: not host:port")
     return f"{given}://{host.lower()}:{port}"
 

@@ -50,7 +50,7 @@ async def test_registered_keys_live_with_the_session(store: Store) -> None:
 
 
 async def test_it_is_renewed_before_its_time(store: Store, until: Until) -> None:
-    async with living(Session(store, ttl=2.0)) as session:
+    async with living(Session(store, ttl=0.6)) as session:
         await session.ready(5)
         lease = session.lease
         until_first = session._until
@@ -60,7 +60,7 @@ async def test_it_is_renewed_before_its_time(store: Store, until: Until) -> None
 
 async def test_a_lost_lease_is_replaced_and_everything_put_again(store: Store, until: Until) -> None:
     renewed: list[int] = []
-    async with living(Session(store, ttl=1.0)) as session:
+    async with living(Session(store, ttl=0.3)) as session:
         session.on_renewed.append(lambda: renewed.append(session.lease))
         await session.register("agents/n", b"1")
         await session.ready(5)
