@@ -1,8 +1,8 @@
 """One network's DNS sockets, UDP and TCP, on the address that its containers were given.
 
 The socket says which network, the source says who asks. Cluster names are answered at once, in the datagram callback
-and without a task; anything dotted that is not ours goes to the host's resolvers; a single word that is not ours does not
-exist. Every query is answered: silence costs a container seconds.
+and without a task; anything dotted that is not ours goes to the host's resolvers; a single word that is not ours does
+not exist. Every query is answered: silence costs a container seconds.
 """
 
 from __future__ import annotations

@@ -87,7 +87,8 @@ class Zone:
             if ip:
                 network.by_ip[ip] = endpoint_id
         place = (nid, endpoint_id)
-        self._owners.setdefault(_owner(endpoint, endpoint_id), set()).add(place)
+        for owner in _owners(endpoint):
+            self._owners.setdefault(owner, set()).add(place)
         self._nodes.setdefault(endpoint.node, set()).add(place)
 
     def remove(self, nid: str, endpoint_id: str) -> None:
@@ -101,7 +102,8 @@ class Zone:
         for ip in (endpoint.ip, endpoint.ip6):
             if network.by_ip.get(ip) == endpoint_id:
                 del network.by_ip[ip]
-        _take(self._owners, _owner(endpoint, endpoint_id), (nid, endpoint_id))
+        for owner in _owners(endpoint):
+            _take(self._owners, owner, (nid, endpoint_id))
         _take(self._nodes, endpoint.node, (nid, endpoint_id))
 
     def dead(self, node: str) -> None:
@@ -133,12 +135,14 @@ class Zone:
         endpoint_id = network.by_ip.get(ip) if network is not None else None
         if network is None or endpoint_id is None:
             return Asker((nid,))
-        places = self._owners[_owner(network.endpoints[endpoint_id], endpoint_id)]
+        places = {(nid, endpoint_id)}
+        for owner in _owners(network.endpoints[endpoint_id]):
+            places |= self._owners[owner]
         links = {}
         for place_nid, place_id in places:
             for alias, target in self._networks[place_nid].endpoints[place_id].links.items():
                 links[alias.lower()] = (place_nid, target.lower())
-        return Asker((nid, *sorted(other for other, _ in places if other != nid)), links)
+        return Asker((nid, *sorted({other for other, _ in places if other != nid})), links)
 
     def find(self, asker: Asker, name: str) -> Hosts | None:
         """The hosts behind a lower-case name; None when the asker knows no such name."""
@@ -198,9 +202,9 @@ def _names(endpoint: Endpoint) -> set[str]:
     return {name.lower() for name in (*endpoint.names, *endpoint.aliases) if name}
 
 
-def _owner(endpoint: Endpoint, endpoint_id: str) -> str:
-    """What endpoints of one container have in common."""
-    return endpoint.token or endpoint.container or endpoint_id
+def _owners(endpoint: Endpoint) -> list[str]:
+    """What endpoints of one container have in common: its token, its id, or both; one may be unknown yet."""
+    return [f"{kind}{value}" for kind, value in (("t", endpoint.token), ("c", endpoint.container)) if value]
 
 
 def _spoil(network: _Network, name: str) -> None:
