@@ -18,7 +18,7 @@ ROUTES: tuple[Route[C], ...] = (
     Route("GET", "/_ping", system.ping, serve=VIEW),
     Route("HEAD", "/_ping", system.ping, serve=VIEW),
     Route("GET", "/version", system.version, serve=VIEW,
-          differs="Version is the proxy's, the engines are listed as components; ApiVersion is the newest that all have."),
+          differs="Version is the proxy's, engines are components; ApiVersion is the newest that all have."),
     Route("GET", "/info", system.info, serve=VIEW,
           differs="Sums over all nodes; SystemStatus tells node by node, as classic Swarm did."),
     Route("GET", "/events", events.events, serve=MERGE,
@@ -27,7 +27,7 @@ ROUTES: tuple[Route[C], ...] = (
     Route("GET", "/distribution/{image...}/json", system.any_engine, serve=ANY),
     # -- containers
     Route("GET", "/containers/json", containers.list_, serve=VIEW,
-          differs="All nodes; label swarmproxy.node and filter node tell where; published ports show the node's address."),
+          differs="All nodes; label swarmproxy.node and filter node tell where; ports show the node's address."),
     Route("POST", "/containers/create", containers.create_, serve=SAGA,
           differs="Placed by strategy, constraints and resources; bind mounts are paths on the node that was chosen."),
     Route("GET", "/containers/{container}/json", containers.inspect, serve=OWNER,

@@ -1,0 +1,1 @@
+"""Who may connect: TLS on both legs."""
