@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from typing import Any
 
 from swarmproxy.cluster.catalog import Change
+from swarmproxy.cluster.records import Held
 from swarmproxy.discovery.store import Delete, ModIs
 from swarmproxy.lifecycle import claims, network
 from swarmproxy.lifecycle.context import Cluster
@@ -96,31 +98,25 @@ class Collector:
     async def _members(self) -> None:
         """What belongs to members that are no more."""
         cluster, records = self._cluster, self._cluster.records
-        gone = [
-            held
-            for node, tokens in list(records.allocs.items())
-            if node not in records.members
-            for held in tokens.values()
-        ]
-        for nest in (records.addresses, records.endpoints):
-            gone += [
-                held
-                for inner in list(nest.values())
-                for held in inner.values()
-                if held.value.node not in records.members
-            ]
-        gone += [
-            held
-            for inner in list(records.copies.values())
-            for node, held in inner.items()
-            if node not in records.members
-        ]
-        gone += [
-            held for held in records.volumes.values() if held.value.owner and held.value.owner not in records.members
-        ]
-        for held in gone:
+        for held in self._orphans():
             await cluster.txn([ModIs(held.key, held.revision)], [Delete(held.key)])
-        for held in [
-            one for one in records.networks.values() if one.value.home and one.value.home not in records.members
-        ]:
-            await network.forget(cluster, held.value.id)
+        homes = [(held.value.id, held.value.home) for held in records.networks.values()]
+        for network_id, home in homes:
+            if home and home not in records.members:
+                await network.forget(cluster, network_id)
+
+    def _orphans(self) -> list[Held[Any]]:
+        records = self._cluster.records
+        members = records.members
+        gone: list[Held[Any]] = []
+        for node, tokens in records.allocs.items():
+            if node not in members:
+                gone += tokens.values()
+        for addresses in records.addresses.values():
+            gone += [held for held in addresses.values() if held.value.node not in members]
+        for endpoints in records.endpoints.values():
+            gone += [held for held in endpoints.values() if held.value.node not in members]
+        for copies in records.copies.values():
+            gone += [held for node, held in copies.items() if node not in members]
+        gone += [held for held in records.volumes.values() if held.value.owner and held.value.owner not in members]
+        return gone
