@@ -157,11 +157,12 @@ class Entry:
         networks = (item.NetworkSettings.Networks if item.NetworkSettings else None) or {}
         self.networks = {name: network.NetworkID for name, network in networks.items()}
         self.token = self.labels.get(options.LABEL_TOKEN, "")
+        self.status: status.Status
         if previous is not None and previous.raw == self.raw:  # made anew, not seen anew
             self.status = previous.status
         else:
             self.status = status.observe(previous.status if previous else None, item.Status, asked, answered)
-        self.health = self.status.health or (
+        self.health: str = self.status.health or (
             previous.health if previous and self.state == "paused" and previous.state in RUNNING else "none"
         )
         self._text, self._until = b'""', -math.inf

@@ -1,8 +1,8 @@
 """Which events a client asked for, as moby decides it, from the event and the filter alone.
 
-Keys are ANDed, values of one key ORed, `label` ANDed; names and ids match by their beginning (of any kind of object, so
-`container=ev` lets the events of a volume `evv` pass as well), `event` by the whole word, and by its beginning where the
-engine's action carries more (`exec_create: sh`). Unknown keys are ignored, unknown values match nothing.
+Keys are ANDed, values of one key ORed, `label` ANDed; names and ids match by their beginning (of any kind of object,
+so `container=ev` lets the events of a volume `evv` pass as well), `event` by the whole word, and by its beginning where
+the engine's action carries more (`exec_create: sh`). Unknown keys are ignored, unknown values match nothing.
 `node` is ours: a node's name or id.
 """
 

@@ -49,7 +49,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """`since` is when the state began, `silent` when the unanswered began; monotonic seconds. `delay` to the next probe."""
+    """`since` is when the state began, `silent` when the silence did (monotonic); `delay` is to the next probe."""
 
     state: State = State.PENDING
     reason: str = "not reached yet"

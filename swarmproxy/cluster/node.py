@@ -114,7 +114,7 @@ class Node:
 
     @property
     def ip(self) -> str:
-        """Where published ports are reached: the overlay's underlay address if known, else the member address's host."""
+        """Where published ports are reached: the underlay address if known, else the member address's host."""
         return self.member.vtep or address_host(self.member.address)
 
     @property

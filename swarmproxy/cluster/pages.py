@@ -1,9 +1,9 @@
 """A long list, newest first, written without joining it anew.
 
-Entries stand in pages of at most `LIMIT`; each page keeps its joined bytes until one of its entries changes or the first
-of its Status texts is due. So a change costs one page, and a list of 30,000 containers is 60 to 120 writes. Pages are
-never changed in place: a change makes a new page that shares its entries, so a writer that yields between pages goes on
-over the list as it was when it began.
+Entries stand in pages of at most `LIMIT`; each page keeps its joined bytes until one of its entries changes or the
+first of its Status texts is due. So a change costs one page, and a list of 30,000 containers is 60 to 120 writes. Pages
+are never changed in place: a change makes a new page that shares its entries, so a writer that yields between pages
+goes on over the list as it was when it began.
 
 Not a heap of next changes: a page knows its earliest, and nobody pays for texts that nobody reads.
 """

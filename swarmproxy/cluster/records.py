@@ -1,9 +1,9 @@
 """The store's records, typed: a mirror of the cache that never waits and never raises on what others wrote.
 
-A record that cannot be read is absent here but its key is in `unreadable`: whoever wants to create it must treat it as
-taken. Each record is held with its revision, which is what a `ModIs` needs. Sums that every placement reads (CPU, memory
-and ports of a node) are kept running. Listeners are told after the mirror has the change; the keys of one transaction
-come one after another, so a listener must not expect the others of its transaction.
+A record that cannot be read is absent here but its key is in `unreadable`: whoever wants to create it must treat it
+as taken. Each record is held with its revision, which is what a `ModIs` needs. Sums that every placement reads (CPU,
+memory and ports of a node) are kept running. Listeners are told after the mirror has the change; the keys of one
+transaction come one after another, so a listener must not expect the others of its transaction.
 """
 
 from __future__ import annotations

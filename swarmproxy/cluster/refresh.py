@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import chain
 from typing import Generic, TypeVar
 
 W = TypeVar("W")
@@ -65,11 +66,11 @@ class Ledger(Generic[W]):
         return True
 
     def due(self, limit: int) -> tuple[str, ...]:
-        """Ids to ask for now: oldest first, none that is in flight."""
-        ready: list[str] = []
-        for container in self._due:
-            if container not in self._flying:
-                ready.append(container)
+        """Ids to ask for now, none that is in flight: those that a caller waits for, then the oldest."""
+        ready: dict[str, None] = {}
+        for container in chain(self._waiters, self._due):
+            if container in self._due and container not in self._flying:
+                ready[container] = None
                 if len(ready) == limit:
                     break
         return tuple(ready)
@@ -148,6 +149,12 @@ class Ledger(Generic[W]):
             if sequence > oldest or now - since < TOMBSTONE:
                 break
             del self._tombs[container]
+
+    def drain(self) -> list[W]:
+        """All who wait: there will be no more answers."""
+        waiting = [waiter for one in self._waiters.values() for _, waiter in one]
+        self._waiters.clear()
+        return waiting
 
     def destroyed(self, container: str) -> bool:
         return container in self._tombs

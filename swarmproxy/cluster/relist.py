@@ -36,11 +36,14 @@ class Relist:
         self._waiters.append(waiter)
         self._wake.set()
         self._hurry.set()
-        try:
-            await waiter
-        finally:
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+        await waiter
+
+    def abandon(self, error: DockerError) -> None:
+        """`run` has ended: whoever still waits is told so."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_exception(error)
 
     async def run(self) -> None:
         """Serves until cancelled."""
@@ -54,19 +57,20 @@ class Relist:
                     pass
             self._wake.clear()
             self._hurry.clear()
-            waiters, self._waiters = self._waiters, []
+            served = len(self._waiters)
+            failure: DockerError | None = None
             try:
                 await self._fetch()
             except DockerError as error:
-                for waiter in waiters:
-                    if not waiter.done():
-                        waiter.set_exception(error)
+                failure = error
                 asyncio.get_running_loop().call_later(AGAIN, self._wake.set)
-            else:
-                for waiter in waiters:
-                    if not waiter.done():
-                        waiter.set_result(None)
-            finally:
-                for waiter in waiters:
-                    if not waiter.done():
-                        waiter.cancel()
+            for waiter in self._serve(served):
+                if failure is not None:
+                    waiter.set_exception(failure)
+                else:
+                    waiter.set_result(None)
+
+    def _serve(self, count: int) -> list[asyncio.Future[None]]:
+        """Takes the first `count` waiters out; those that still wait."""
+        served, self._waiters = self._waiters[:count], self._waiters[count:]
+        return [waiter for waiter in served if not waiter.done()]

@@ -1,9 +1,9 @@
 """The Status text of a container, kept true while it ages.
 
-The engine renders "Up 3 minutes" when it is asked. We keep the instant that the text counts from instead, as an interval
-that every text seen narrows: two texts a minute apart that straddle a change know it to the minute, an event to the
-second. Texts are durations, so the engine's clock does not matter. Rendering follows go-units' HumanDuration to the
-letter: scripts read it.
+The engine renders "Up 3 minutes" when it is asked. We keep the instant that the text counts from instead, as an
+interval that every text seen narrows: two texts a minute apart that straddle a change know it to the minute, an event
+to the second. Texts are durations, so the engine's clock does not matter. Rendering follows go-units' HumanDuration to
+the letter: scripts read it.
 """
 
 from __future__ import annotations
