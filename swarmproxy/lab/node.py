@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -220,10 +221,20 @@ class Node:
         self._plugin_mark.touch()
 
     def has_plugin(self) -> bool:
+        """Whether somebody listens: the socket of a killed agent is still there."""
         try:
-            return any((self.root() / "run/docker/plugins").glob("*.sock"))
+            return any(_listens(file) for file in (self.root() / "run/docker/plugins").glob("*.sock"))
         except LabError:
             return False
+
+
+def _listens(file: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(file))
+        except OSError:
+            return False
+    return True
 
 
 _ENGINE_START = (
