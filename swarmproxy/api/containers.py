@@ -221,7 +221,7 @@ async def update_(call: Call[Cluster]) -> web.StreamResponse:
 
 
 async def wait(call: Call[Cluster]) -> web.StreamResponse:
-    """The head goes at once (`docker run` waits for it before it starts); a removal frees the name before it is told."""
+    """The head goes at once (`docker run` waits for it, then starts); a removal frees the name before it is told."""
     cluster = call.cluster
     reference = call.params["container"]
     condition = call.query.get("condition") or "not-running"

@@ -66,5 +66,5 @@ def name_pattern(values: Iterable[str]) -> Callable[[str], bool]:
         try:
             patterns.append(re.compile(value).search)
         except re.error:
-            patterns.append(lambda name, text=value: text in name)
+            patterns.append(re.compile(re.escape(value)).search)
     return lambda name: any(pattern(name) for pattern in patterns)

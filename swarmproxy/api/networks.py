@@ -146,13 +146,11 @@ async def _from_engines(cluster: Cluster, network_id: str) -> dict[str, Any]:
 
 async def create(call: Call[Cluster]) -> web.StreamResponse:
     made, warning = await network.create(call.cluster, await call.json_body())
-    _announce(call.cluster, made, "create")
     return replies.json(call, {"Id": made.id, "Warning": warning}, status=201)
 
 
 async def remove(call: Call[Cluster]) -> web.StreamResponse:
-    gone = await network.remove(call.cluster, call.params["network"])
-    _announce(call.cluster, gone, "destroy")
+    await network.remove(call.cluster, call.params["network"])
     return replies.empty(call)
 
 
@@ -164,9 +162,3 @@ async def connect_(call: Call[Cluster]) -> web.StreamResponse:
 async def disconnect(call: Call[Cluster]) -> web.StreamResponse:
     await connect.disconnect(call.cluster, call.params["network"], await call.json_body())
     return replies.empty(call, 200)
-
-
-def _announce(cluster: Cluster, record: Network, action: str) -> None:
-    """One create and one destroy a cluster network, from the proxy: its copies come and go unseen."""
-    driver = described(cluster, record)["Driver"]
-    cluster.view.events.announce("network", action, record.id, {"name": record.name, "type": driver})

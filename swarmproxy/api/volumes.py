@@ -39,8 +39,8 @@ def _all(cluster: Cluster) -> list[tuple[dict[str, Any], str]]:
             found.append((item, node.name))
     for name, held in cluster.records.volumes.items():
         if name not in placed:
-            node = cluster.view.nodes.get(held.value.owner)
-            found.append((described(held.value), node.name if node else ""))
+            owner = cluster.view.nodes.get(held.value.owner)
+            found.append((described(held.value), owner.name if owner else ""))
     return sorted(found, key=lambda one: str(one[0]["Name"]))
 
 

@@ -66,6 +66,7 @@ class Catalog:
         Args:
             nanoseconds: orders containers of one second; used when the entry is new.
         """
+        raw = bytes(raw)
         known = node.containers.get(identity(raw))
         if known is not None and known.raw == raw:
             self._observe(known, raw, asked, answered)

@@ -45,6 +45,11 @@ def read(answer: Answer, kind: type[T], node: Node) -> T:
         raise EngineFailed("the engine's answer cannot be read", node=node.name, reason=str(error)) from error
 
 
+def read_items(answer: Answer, node: Node) -> list[bytes]:
+    """The items of a list, undecoded. Raises as `read` does."""
+    return [bytes(raw) for raw in read(answer, list[msgspec.Raw], node)]
+
+
 def message_of(body: bytes) -> str:
     try:
         return str(msgspec.json.decode(body, type=dict[str, Any]).get("message", ""))

@@ -13,11 +13,9 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import msgspec
-
 from swarmproxy.cluster.entry import Entry, identity
 from swarmproxy.cluster.lately import Recent
-from swarmproxy.cluster.meeting import name_query, read
+from swarmproxy.cluster.meeting import name_query, read_items
 from swarmproxy.cluster.node import Node
 from swarmproxy.discovery.store import Store, StoreError
 from swarmproxy.model import codec, keys
@@ -111,7 +109,7 @@ class Miss:
             return None
         try:
             answer = await node.engine.call("GET", "/containers/json", query=name_query(name))
-            for raw in read(answer, list[msgspec.Raw], node):
+            for raw in read_items(answer, node):
                 entry = await self._view.refresh(node.id, identity(raw))
                 if entry is not None and entry.name == name:
                     return entry

@@ -23,7 +23,7 @@ from swarmproxy.cluster.events import EventHub
 from swarmproxy.cluster.feed import NEWEST, Feed
 from swarmproxy.cluster.health import Action, Seen, State
 from swarmproxy.cluster.lately import Lately
-from swarmproxy.cluster.meeting import ALL, ids_query, meet, read
+from swarmproxy.cluster.meeting import ALL, ids_query, meet, read_items
 from swarmproxy.cluster.node import Node
 from swarmproxy.cluster.objects import Objects
 from swarmproxy.cluster.refresh import Fetch, Ledger
@@ -276,7 +276,7 @@ class Monitor:
             asked = self.clock()
             answer = await self.engine.call("GET", "/containers/json", query=ALL, deadline=WORK)
             answered = self.clock()
-            items = read(answer, list[msgspec.Raw], self.node)
+            items = read_items(answer, self.node)
             listed = await self._take_all(fetch, items, asked, answered)
             for container in self.node.containers.keys() - listed:
                 if self.ledger.admits(fetch, container):
@@ -290,7 +290,7 @@ class Monitor:
             self.node.ready = True
             self._changed(self.node)
 
-    async def _take_all(self, fetch: Fetch, items: list[msgspec.Raw], asked: float, answered: float) -> set[str]:
+    async def _take_all(self, fetch: Fetch, items: list[bytes], asked: float, answered: float) -> set[str]:
         """Applies list items where the ledger lets it; all ids that were listed."""
         listed: set[str] = set()
         for number, raw in enumerate(items):
@@ -303,10 +303,10 @@ class Monitor:
                 self._take(container, raw, asked, answered, rank=len(items) - number)
         return listed
 
-    def _take(self, container: str, raw: msgspec.Raw, asked: float, answered: float, rank: int) -> None:
+    def _take(self, container: str, raw: bytes, asked: float, answered: float, rank: int) -> None:
         before = self.node.containers.get(container)
         try:
-            entry = self.catalog.take(self.node, bytes(raw), asked, answered, self.feed.born(container, rank))
+            entry = self.catalog.take(self.node, raw, asked, answered, self.feed.born(container, rank))
         except msgspec.DecodeError as error:
             logger.warning("%s: a container that cannot be read: %s: %s", self.node.name, container, error)
             return
@@ -335,7 +335,7 @@ class Monitor:
         try:
             asked = self.clock()
             answer = await self.engine.call("GET", "/containers/json", query=ids_query(containers))
-            items = {identity(raw): raw for raw in read(answer, list[msgspec.Raw], self.node)}
+            items = {identity(raw): raw for raw in read_items(answer, self.node)}
         except DockerError as error:
             logger.debug("%s: refresh: %s", self.node.name, error)
             for _, waiter in self.ledger.fail(fetch, self._monotonic()):

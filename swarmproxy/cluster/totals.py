@@ -64,8 +64,8 @@ class Totals:
 
     def images_changed(self, before: Iterable[str], after: Iterable[str]) -> None:
         """One node's image ids were `before` and are `after`."""
-        self._images.update(after)
-        self._images.subtract(before)
+        self._images.update(tuple(after))  # of a mapping, Counter would add the values
+        self._images.subtract(tuple(before))
         self._images = +self._images
 
     def machine(self, node_id: str, cpus: int, memory: int) -> None:

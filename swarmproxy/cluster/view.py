@@ -123,6 +123,10 @@ class View:
         """Newest first; without `all` only running, paused and restarting ones. Changes while iterating may show."""
         return self._catalog.entries(all)
 
+    def entries_named(self, name: str) -> tuple[Entry, ...]:
+        """All containers that their engines call so."""
+        return self._catalog.index.named(name)
+
     def chunks(self, all: bool = False) -> Iterator[bytes]:
         """The body of an unfiltered list, one page a piece: `[…`, `,…`, `]` and a line end."""
         return self._catalog.chunks(all, self.clock())
