@@ -24,7 +24,7 @@ test: check      ## check, then real engines, real clients, faults (root; minute
 	$(if $(REAL),$(PYTHON) -m pytest -q $(REAL))
 
 bench: $(ENV)    ## measure against a bare engine and named peers (root; minutes)
-	$(PYTHON) -m swarmproxy.bench
+	$(PYTHON) -m benchmarks
 
 $(ENV): pyproject.toml bootstrap.sh
 	@sh bootstrap.sh
