@@ -36,6 +36,8 @@ STATIC = "static"
 """`Member.source` of what a list owns."""
 MOST = 10_000
 """Members that one entry may stand for."""
+INTERVAL = 1.0
+"""Seconds between two looks at a file."""
 CHUNK = 60
 """Records written in one transaction."""
 
@@ -166,13 +168,11 @@ class MemberFile:
 
     Args:
         scheme: see `read_entries`.
-        interval: seconds between two looks.
     """
 
-    def __init__(self, path: Path, *, scheme: str = "http", interval: float = 1.0) -> None:
+    def __init__(self, path: Path, *, scheme: str = "http") -> None:
         self.path = path
         self._scheme = scheme
-        self._interval = interval
         self._seen: tuple[int, int, int] | None = None
         self._complained = ""
 
@@ -198,7 +198,7 @@ class MemberFile:
         behind: list[Member] | None = None
         failed = False
         while True:
-            await asyncio.sleep(self._interval)
+            await asyncio.sleep(INTERVAL)
             if (members := self.changed()) is not None:
                 behind = members
             if behind is None:

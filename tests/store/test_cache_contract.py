@@ -190,6 +190,37 @@ async def test_a_wiped_store_is_read_anew(until: Until) -> None:
         assert heard == [("delete", f"k/{number}") for number in range(4)] + [("put", "k/4")]
 
 
+class Late(MemoryStore):
+    """A memory store whose watches are held back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = asyncio.Event()
+
+    async def watch(self, prefix, after):  # type: ignore[no-untyped-def]
+        source = super().watch(prefix, after)
+        try:
+            async for batch in source:
+                await self.gate.wait()
+                yield batch
+        finally:
+            await source.aclose()
+
+
+async def test_what_was_listed_meanwhile_is_not_heard_again() -> None:
+    store = Late()
+    async with following(store) as cache:
+        await cache.ready(5)
+        heard: list[tuple[str, bytes]] = []
+        cache.listen("", lambda event: heard.append((event.kind, event.kv.value)))
+        await put(store, "a", b"1")
+        await store.txn([], [Delete("a")])
+        assert await cache.reached(await put(store, "a", b"2"), 5)
+        store.gate.set()
+        assert await cache.reached(await put(store, "b", b"3"), 5)
+        assert heard == [("put", b"2"), ("put", b"3")]
+
+
 async def test_ready_says_why_not() -> None:
     store = Breakable()
     store.cut = True

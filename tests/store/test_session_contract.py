@@ -110,6 +110,31 @@ async def test_remaining_runs_down_while_the_store_is_silent(caplog: pytest.LogC
     assert caplog.text.count("renewed again") == 1
 
 
+class Slow(MemoryStore):
+    """Each renewal takes a second on the clock, by its answer's way back."""
+
+    def __init__(self, now: list[float]) -> None:
+        super().__init__(clock=lambda: now[0])
+        self.now = now
+        self.renewals = 0
+
+    async def keepalive(self, lease: int) -> float:
+        ttl = await super().keepalive(lease)
+        self.now[0] += 1.0
+        self.renewals += 1
+        return ttl
+
+
+async def test_remaining_counts_from_before_the_renewal_was_sent(until: Until) -> None:
+    now = [100.0]
+    store = Slow(now)
+    async with living(Session(store, ttl=6.0, clock=lambda: now[0])) as session:
+        await session.ready(5)
+        session._wake.set()  # do not wait for a third of the time
+        await until(lambda: store.renewals == 1)
+        assert session.remaining() == pytest.approx(5.0)
+
+
 async def test_what_could_not_be_registered_follows_later() -> None:
     store = Silent()
     async with living(Session(store, ttl=0.6)) as session:
