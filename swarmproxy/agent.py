@@ -149,8 +149,8 @@ class Agent:
         record = AgentRecord(version=swarmproxy.__version__, started=time.time(), resolvers=nameservers())
         await self.session.register(keys.agent(self.node), encode(record))
         self.session.on_renewed.append(lambda: self._again(group))
-        await self._register()
         group.create_task(self.session.run())
+        await self._register()
         group.create_task(self.attendant.run())
 
     def _again(self, group: asyncio.TaskGroup) -> None:

@@ -281,6 +281,8 @@ class Fabric:
             try:
                 await self._netlink.run(move_dns_route(sandbox, heir.mac))
                 heir.route = True
+            except (LookupError, FileNotFoundError):
+                pass  # the whole sandbox is going
             except Exception as error:
                 log.warning("DNS route of %s not moved: %s", sandbox, error)
         await self.save()

@@ -15,6 +15,7 @@ import contextlib
 import ipaddress
 import logging
 import shutil
+import subprocess
 from collections.abc import Iterable
 
 __all__ = ["Guard", "ruleset"]
@@ -93,17 +94,19 @@ class Guard:
 
 
 async def nft(rules: str) -> str | None:
-    """Runs `nft -f -`: "" when all was applied, what nft says when not, None when there is no nft."""
+    """Runs `nft -f -`: "" when all was applied, what nft says when not, None when there is no nft.
+
+    In a thread and by subprocess, which uses vfork: a fork would run gRPC's handlers.
+    """
     path = shutil.which("nft") or shutil.which("nft", path="/usr/sbin:/sbin")
-    if path is None:
-        return None
-    process = await asyncio.create_subprocess_exec(
-        path, "-f", "-", stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
+    return await asyncio.to_thread(_run, path, rules) if path is not None else None
+
+
+def _run(path: str, rules: str) -> str:
     try:
-        _, errors = await asyncio.wait_for(process.communicate(rules.encode()), _DEADLINE)
-    except TimeoutError:
-        process.kill()
+        done = subprocess.run(
+            [path, "-f", "-"], input=rules, capture_output=True, text=True, timeout=_DEADLINE, check=False
+        )
+    except subprocess.TimeoutExpired:
         return f"no answer in {_DEADLINE:g} s"
-    return errors.decode(errors="replace").strip() if process.returncode else ""
+    return done.stderr.strip() if done.returncode else ""

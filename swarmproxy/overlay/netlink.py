@@ -2,7 +2,8 @@
 
 pyroute2 does not run under uvloop ("cannot open a UDP handle, invalid family 16"), and setns binds the thread that
 calls it; so one thread with a plain selector loop owns all netlink sockets and every namespace switch, and the
-process's main loop hands it coroutines. A socket costs one setns to open (some 20 µs) and is kept for the life of its namespace.
+process's main loop hands it coroutines. A socket costs one setns to open (some 20 µs) and is kept for the life of its
+namespace.
 """
 
 from __future__ import annotations
