@@ -334,7 +334,7 @@ def listing(daemon: Daemon, filters: Filters, *, every: bool, limit: int) -> lis
             raise BadRequest(f"{daemon.flavour.say('Invalid', 'invalid')} filter 'status={status}'")
     every = every or limit > 0 or "status" in filters
     ancestors = {_ancestor(daemon, reference) for reference in filters.get("ancestor", ())}
-    bounds = {key: daemon.container(next(iter(filters[key]))).created for key in ("before", "since") if key in filters}
+    bounds = {key: _bound(daemon, next(iter(filters[key]))) for key in ("before", "since") if key in filters}
     shown = []
     for container in reversed(daemon.containers.values()):
         if not every and not container.running:
@@ -351,6 +351,15 @@ def listing(daemon: Daemon, filters: Filters, *, every: bool, limit: int) -> lis
         if 0 < limit == len(shown):
             break
     return shown
+
+
+def _bound(daemon: Daemon, reference: str) -> int:
+    try:
+        return daemon.container(reference).created
+    except NotFound:
+        if daemon.flavour.old:
+            raise DockerError(f"no such container {reference}") from None
+        raise
 
 
 def _ancestor(daemon: Daemon, reference: str) -> str:

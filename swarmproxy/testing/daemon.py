@@ -162,8 +162,8 @@ class Daemon:
             raise NotFound(f"No such container: {reference}")
         return found
 
-    def network(self, reference: str) -> Network:
-        """Id, name, unique id prefix.
+    def network(self, reference: str, *, inspected: bool = False) -> Network:
+        """Id, name, unique id prefix. `inspected`: 20.10 has other words there for an ambiguous one.
 
         Raises:
             NotFound: network X not found.
@@ -178,7 +178,7 @@ class Daemon:
         ):
             if len(several) > 1:
                 text = f"network {reference} is ambiguous ({len(several)} matches found based on {how})"
-                if self.flavour.old:
+                if inspected and self.flavour.old:
                     text = f"{len(several)} matches found based on {how}: network {reference} is ambiguous"
                 raise DockerError(text, status=400)
             if several:

@@ -26,8 +26,13 @@ def create(daemon: Daemon, reference: str, body: Tree) -> Exec:
     exec_ = Exec(daemon.new_id(), container.id, body, list(command))
     daemon.execs[exec_.id] = exec_
     container.execs = (*container.execs, exec_.id)
-    daemon.emit_container(container, f"exec_create: {' '.join(command)}", execID=exec_.id)
+    daemon.emit_container(container, f"exec_create: {spelt(exec_)}", execID=exec_.id)
     return exec_
+
+
+def spelt(exec_: Exec) -> str:
+    """As events spell it: entry point, a blank, arguments (so a lone word ends in a blank)."""
+    return f"{exec_.command[0]} {' '.join(exec_.command[1:])}"
 
 
 def find(daemon: Daemon, exec_id: str) -> Exec:
@@ -44,7 +49,7 @@ def begin(daemon: Daemon, exec_: Exec) -> Program:
     running.require_running(daemon, container)
     exec_.started = exec_.running = True
     exec_.pid = daemon.new_pid()
-    daemon.emit_container(container, f"exec_start: {' '.join(exec_.command)}", execID=exec_.id)
+    daemon.emit_container(container, f"exec_start: {spelt(exec_)}", execID=exec_.id)
     return program(exec_.command)
 
 

@@ -21,10 +21,10 @@ def boolean(text: str) -> bool:
     return text.strip().lower() not in _FALSE
 
 
-def number(text: str, *, default: int = 0, status: int = 500) -> int:
-    """Raises DockerError with Go's words."""
-    if not text:
-        return default
+def number(text: str, *, required: bool = False, status: int = 500) -> int:
+    """0 when there is none and none is required. Raises DockerError with Go's words."""
+    if not text and not required:
+        return 0
     try:
         return int(text)
     except ValueError:
@@ -44,6 +44,10 @@ def parse_filters(text: str, flavour: Flavour, known: Iterable[str] | None) -> F
     except msgspec.MsgspecError:
         if not flavour.old:
             raise BadRequest("invalid filter") from None
+        inner = text.lstrip()[:1] == "{"
+        if inner or text.lstrip()[:1] == "[":
+            what, into = ("string", "map[string]bool") if inner else ("array", "map[string]map[string]bool")
+            raise DockerError(f"json: cannot unmarshal {what} into Go value of type {into}") from None
         raise DockerError(f"invalid character '{text[:1]}' looking for beginning of value") from None
     found = {key: frozenset(values) for key, values in (tree or {}).items()}
     if known is not None:

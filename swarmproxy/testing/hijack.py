@@ -15,7 +15,7 @@ from aiohttp import web
 
 from swarmproxy.model.errors import DockerError
 from swarmproxy.testing import execs, running
-from swarmproxy.testing.http import Asked, Reply
+from swarmproxy.testing.http import Asked, Reply, json_reply
 from swarmproxy.testing.objects import Container, Exec
 from swarmproxy.testing.programs import LASTING, Program
 
@@ -89,7 +89,7 @@ def _head(asked: Asked, *, tty: bool, own: bool) -> bytes:
     lines = ["HTTP/1.1 101 UPGRADED" if upgraded else "HTTP/1.1 200 OK", f"Content-Type: {kind}"]
     if upgraded:
         lines += ["Connection: Upgrade", "Upgrade: tcp"]
-    if own and upgraded:
+    if own:
         lines += [f"{key}: {value}" for key, value in asked.front.headers.items()]
     return "\r\n".join((*lines, "", "")).encode()
 
@@ -156,13 +156,12 @@ async def exec_start(asked: Asked) -> web.StreamResponse:
             return await front.send(asked.http, Reply(200))
         running.require_running(daemon, daemon.containers[exec_.container])
     except DockerError as error:
-        message = b'{"message":' + _quoted(error.words) + b"}\n"
-        return await front.send(asked.http, Reply(error.status, message, "application/json"))
+        return await front.send(asked.http, json_reply({"message": error.words}, error.status))
     tty = bool(exec_.body.get("Tty"))
     tunnel = Tunnel(asked, framed=not tty)
     tunnel.open(_head(asked, tty=tty, own=True))
     if exec_.started:
-        tunnel.transport.write(f"Error: Exec command {exec_.id} has already run\r\n".encode())
+        tunnel.send(1, f"{_started_before(exec_)}\r\n".encode())
         tunnel.finish()
     else:
         _attached(asked, exec_, tunnel)
@@ -170,15 +169,8 @@ async def exec_start(asked: Asked) -> web.StreamResponse:
     return web.Response()
 
 
-def _quoted(text: str) -> bytes:
-    import msgspec
-
-    return msgspec.json.encode(text)
-
-
-def _refuse_started(exec_: Exec) -> None:
-    if exec_.started:
-        raise DockerError(f"Error: Exec command {exec_.id} has already run", status=409)
+def _started_before(exec_: Exec) -> str:
+    return f"Error: Exec command {exec_.id} {'is already running' if exec_.running else 'has already run'}"
 
 
 def _missing(exec_: Exec) -> str:
@@ -189,7 +181,8 @@ def _missing(exec_: Exec) -> str:
 
 
 def _detached(asked: Asked, exec_: Exec) -> None:
-    _refuse_started(exec_)
+    if exec_.started:
+        raise DockerError(_started_before(exec_), status=409)
     life = execs.begin(asked.daemon, exec_)
     if life.missing:
         execs.finish(asked.daemon, exec_, 126, failed=True)

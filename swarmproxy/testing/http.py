@@ -8,6 +8,7 @@ are in `streams` and `hijack`.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -50,14 +51,17 @@ def json_reply(value: object, status: int = 200) -> Reply:
 
 
 class Stream(web.StreamResponse):
-    """A response whose Content-Type may be absent."""
+    """A response with no header that was not asked for: aiohttp would add its own type and server."""
 
     untyped = False
+    anonymous = False
 
     async def _prepare_headers(self) -> None:
         await super()._prepare_headers()
         if self.untyped:
             self.headers.popall("Content-Type", None)
+        if self.anonymous:
+            self.headers.popall("Server", None)
 
 
 @dataclass(slots=True)
@@ -126,18 +130,18 @@ def _decode(body: bytes) -> tuple[object, bytes]:
         raise ValueError("EOF")
     try:
         return msgspec.json.decode(text), b""
-    except msgspec.DecodeError as error:
-        trailing = re.search(r"trailing characters \(byte (\d+)\)", str(error))
-        if trailing:
-            at = int(trailing[1])
-            return msgspec.json.decode(text[:at]), text[at:].strip()
-        if "truncated" in str(error):
+    except msgspec.DecodeError:
+        pass
+    plain = text.decode("utf-8", "replace")
+    try:
+        value, end = json.JSONDecoder().raw_decode(plain)
+    except json.JSONDecodeError as error:
+        follows = plain[error.pos :].lstrip()[:1]
+        if not follows or "Unterminated" in error.msg:
             raise ValueError("unexpected EOF") from None
-        first = chr(text[0])
-        if first == "{":
-            follows = text[1:].lstrip()[:1].decode("latin-1")
-            raise ValueError(f"invalid character '{follows}' looking for beginning of object key string") from None
-        raise ValueError(f"invalid character '{first}' looking for beginning of value") from None
+        place = "object key string" if "property name" in error.msg else "value"
+        raise ValueError(f"invalid character '{follows}' looking for beginning of {place}") from None
+    return value, plain[end:].strip().encode()
 
 
 Whole = Callable[[Asked], Reply]
@@ -208,8 +212,8 @@ class Front:
             reply.bare = True
         except DockerError as error:
             reply = json_reply({"message": error.words}, error.status)
-            if self.daemon.flavour.old and error.words.startswith("client version") and "too old" in error.words:
-                reply = Reply(error.status, error.words.encode() + b"\n", "text/plain; charset=utf-8")
+            if isinstance(error, _WrongVersion):
+                reply = self._version_refusal(error, reply)
         if fault is not None and fault.kind == "lose":
             raise _Cut
         return await self.send(request, reply)
@@ -230,12 +234,21 @@ class Front:
             return
         flavour, asked = self.daemon.flavour, version_tuple(version)[:2]
         if asked > version_tuple(flavour.api):
-            raise BadRequest(f"client version {version} is too new. Maximum supported API version is {flavour.api}")
+            raise _WrongVersion(f"client version {version} is too new. Maximum supported API version is {flavour.api}")
         if asked < version_tuple(flavour.minimum):
-            raise BadRequest(
+            raise _WrongVersion(
                 f"client version {version} is too old. Minimum supported API version is {flavour.minimum}, "
                 "please upgrade your client to a newer version"
             )
+
+    def _version_refusal(self, error: DockerError, reply: Reply) -> Reply:
+        """20.10 refuses old versions in plain text."""
+        headers = {key: value for key, value in self.headers.items() if key != "Docker-Experimental"}
+        if self.daemon.flavour.old and "too old" in error.words:
+            reply = Reply(error.status, error.words.encode() + b"\n", "text/plain; charset=utf-8")
+            headers["X-Content-Type-Options"] = "nosniff"
+        reply.headers, reply.bare = headers, True
+        return reply
 
     def _find(self, call: Call) -> tuple[Route, tuple[str, ...]]:
         first = call.path.split("/", 2)[1] if call.path.startswith("/") else ""
@@ -262,6 +275,7 @@ class Front:
     async def send(self, request: web.BaseRequest, reply: Reply) -> web.StreamResponse:
         response = Stream(status=reply.status, headers=dict(reply.headers))
         response.untyped = not reply.type
+        response.anonymous = reply.bare and "Server" not in reply.headers
         if not reply.bare:
             response.headers.update(self.headers)
         if reply.type:
@@ -297,4 +311,8 @@ class Front:
 
 
 class _NoRoute(Exception):
+    pass
+
+
+class _WrongVersion(BadRequest):
     pass

@@ -195,10 +195,13 @@ def inspect(daemon: Daemon, image: Image, api: tuple[int, ...]) -> Tree:
 
 
 def tag(daemon: Daemon, reference: str, repo: str, version: str) -> None:
+    target = f"{repo}:{version}" if version else repo
+    if not daemon.flavour.old:
+        parse(target, daemon.flavour)
     image = daemon.image(reference)
     if image is None:
         raise NotFound(f"No such image: {_complete(daemon, reference)}")
-    name = parse(f"{repo}:{version}" if version else repo, daemon.flavour, status=daemon.flavour.status(500, 400))
+    name = parse(target, daemon.flavour, status=500)
     if name.digest:
         raise BadRequest("refusing to create a tag with a digest reference")
     _point(daemon, name.tagged, image)

@@ -301,7 +301,7 @@ def disconnect(daemon: Daemon, reference: str, body: Tree) -> None:
         raise BadRequest("container cannot be disconnected from host network or connected to host network")
     place = container.endpoints.get(network.name)
     if place is None:
-        to = daemon.flavour.say("network", "the network")
+        to = "network" if container.running else "the network"
         raise DockerError(f"container {container.id} is not connected to {to} {network.name}")
     if container.running:
         leave(daemon, container, place, times=2)

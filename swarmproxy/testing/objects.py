@@ -127,6 +127,8 @@ class Container:
     stopped_by_hand: bool = False
     health: str = ""
     sandbox: str = ""
+    prepared: int = 0
+    """How far a start ever came: 1 = its hosts file was written, 2 = all its files."""
     ports: dict[str, list[dict[str, str]] | None] = field(default_factory=dict)
     """NetworkSettings.Ports while running."""
     execs: tuple[str, ...] = ()

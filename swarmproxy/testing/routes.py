@@ -89,8 +89,7 @@ def inspect_container(asked: Asked) -> Reply:
 
 
 def start(asked: Asked) -> Reply:
-    container = asked.daemon.container(asked.id)
-    if asked.call.body and not container.running:
+    if len(asked.call.body) > 7 and asked.api >= (1, 24):
         raise BadRequest(
             "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24"
         )
@@ -135,7 +134,7 @@ def update(asked: Asked) -> Reply:
 
 
 def resize(asked: Asked) -> Reply:
-    height, width = (number(asked.query.get(key, [""])[0] or "x", status=400) for key in ("h", "w"))
+    height, width = (number(asked.get(key), required=True, status=400) for key in ("h", "w"))
     container = asked.daemon.container(asked.id)
     running.require_running(asked.daemon, container)
     asked.daemon.emit_container(container, "resize", height=str(height), width=str(width))
@@ -199,8 +198,6 @@ def get_archive(asked: Asked) -> Reply:
     content = asked.daemon.files.get((key, path))
     folder = path in _FOLDERS or any(owner == key and name.startswith(f"{path}/") for owner, name in asked.daemon.files)
     if content is None and not folder:
-        if asked.call.method == "HEAD":
-            return Reply(404)
         raise NotFound(f"Could not find the file {path} in container {asked.id}")
     name = path.rsplit("/", 1)[1]
     stat = {
@@ -218,8 +215,7 @@ def get_archive(asked: Asked) -> Reply:
         archive.addfile(member, io.BytesIO(content or b""))
     asked.daemon.emit_container(asked.daemon.containers[key], "archive-path")
     encoded = _base64(msgspec.json.encode(stat))
-    body = b"" if asked.call.method == "HEAD" else buffer.getvalue()
-    return Reply(200, body, "application/x-tar", {"X-Docker-Container-Path-Stat": encoded})
+    return Reply(200, buffer.getvalue(), "application/x-tar", {"X-Docker-Container-Path-Stat": encoded})
 
 
 def _base64(data: bytes) -> str:
@@ -241,7 +237,7 @@ def inspect_exec(asked: Asked) -> Reply:
 
 def resize_exec(asked: Asked) -> Reply:
     for key in ("h", "w"):
-        number(asked.query.get(key, [""])[0] or "x", status=400)
+        number(asked.get(key), required=True, status=400)
     execs.find(asked.daemon, asked.id)
     return Reply(200)
 
@@ -295,7 +291,8 @@ def list_networks(asked: Asked) -> Reply:
 
 
 def inspect_network(asked: Asked) -> Reply:
-    return json_reply(networks.shape(asked.daemon, asked.daemon.network(asked.id), members=True))
+    network = asked.daemon.network(asked.id, inspected=True)
+    return json_reply(networks.shape(asked.daemon, network, members=True))
 
 
 def create_network(asked: Asked) -> Reply:

@@ -70,13 +70,15 @@ def _plug(daemon: Daemon, container: Container) -> None:
         target = daemon.container(mode.removeprefix("container:"))
         if not target.running:
             raise Conflict(f"cannot join network of a non running container: {target.id}")
-    container.sandbox = daemon.new_id()
+        container.config = {**container.config, "Hostname": target.id[:12]}
     found = [(key, place, daemon.network(place.network)) for key, place in container.endpoints.items()]
     for key, place, network in found:
         if key != network.name:
             del container.endpoints[key]
             container.endpoints[network.name] = place
             place.network = network.name
+    container.sandbox = "" if mode.startswith("container:") else daemon.new_id()
+    container.prepared = max(container.prepared, 1)
     joined: list[Endpoint] = []
     try:
         for _, place, network in found:
@@ -88,6 +90,7 @@ def _plug(daemon: Daemon, container: Container) -> None:
             networks.leave(daemon, container, place)
         _release_ports(daemon, container)
         raise
+    container.prepared = 2
     for _, _, network in found:
         daemon.emit_network(network, "connect", container.id)
     for mount in container.mounts:
@@ -225,8 +228,9 @@ def end(daemon: Daemon, container: Container, code: int, *, stopping: bool = Fal
     container.health = "unhealthy" if container.health else ""
     for exec_id in container.execs:
         exec_ = daemon.execs.get(exec_id)
-        if exec_ is not None:
+        if exec_ is not None and exec_.running:
             exec_.running, exec_.code = False, 137
+            daemon.emit_container(container, "exec_die", execID=exec_id, exitCode="137")
     container.execs = ()
     container.changed()
     if daemon.flavour.old:

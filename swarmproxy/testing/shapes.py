@@ -49,7 +49,13 @@ _CONFIG_ALWAYS: Tree = {
 _CONFIG_MAYBE = (
     "ExposedPorts", "Healthcheck", "ArgsEscaped", "NetworkDisabled", "MacAddress", "StopSignal", "StopTimeout", "Shell"
 )  # fmt: skip
-CONFIG = frozenset((*_CONFIG_ALWAYS, *_CONFIG_MAYBE))
+_CONFIG = (
+    "Hostname", "Domainname", "User", "AttachStdin", "AttachStdout", "AttachStderr", "ExposedPorts", "Tty",
+    "OpenStdin", "StdinOnce", "Env", "Cmd", "Healthcheck", "ArgsEscaped", "Image", "Volumes", "WorkingDir",
+    "Entrypoint", "NetworkDisabled", "MacAddress", "OnBuild", "Labels", "StopSignal", "StopTimeout", "Shell",
+)  # fmt: skip
+"""In the engines' order."""
+CONFIG = frozenset(_CONFIG)
 
 _HOST_ALWAYS: Tree = {
     "Binds": None, "ContainerIDFile": "", "LogConfig": {"Type": "json-file", "Config": {}}, "NetworkMode": "default",
@@ -111,7 +117,7 @@ def endpoint(daemon: Daemon, container: Container, place: Endpoint, *, listed: b
     }
     if daemon.flavour.old:
         shape["MacAddress"] = place.mac
-    shape["DriverOpts"] = settings.get("DriverOpts") or None
+    shape["DriverOpts"] = None if listed else settings.get("DriverOpts") or None
     if not daemon.flavour.old:
         names = [container.name, *(settings.get("Aliases") or ()), container.id[:12]]
         shape["DNSNames"] = list(dict.fromkeys(names)) if own else None
@@ -148,7 +154,8 @@ def _prepare(daemon: Daemon, container: Container) -> None:
         "State": container.status,
     }
     networks = {
-        key: endpoint(daemon, container, place, listed=True, api=(1, 45)) for key, place in container.endpoints.items()
+        key: endpoint(daemon, container, place, listed=True, api=(1, 45))
+        for key, place in sorted(container.endpoints.items())
     }
     tail: Tree = {
         "HostConfig": {"NetworkMode": network_mode(daemon, container)},
@@ -232,7 +239,6 @@ def human_duration(seconds: float) -> str:
 def inspect(daemon: Daemon, container: Container, api: tuple[int, ...]) -> Tree:
     path, arguments = command_line(container)
     folder = f"{daemon.root}/containers/{container.id}"
-    ran = bool(container.started)
     return {
         "Id": container.id,
         "Created": rfc3339(container.created),
@@ -240,10 +246,10 @@ def inspect(daemon: Daemon, container: Container, api: tuple[int, ...]) -> Tree:
         "Args": arguments,
         "State": _state(container),
         "Image": container.image_id,
-        "ResolvConfPath": f"{folder}/resolv.conf" if ran else "",
-        "HostnamePath": f"{folder}/hostname" if ran else "",
-        "HostsPath": f"{folder}/hosts" if ran else "",
-        "LogPath": f"{folder}/{container.id}-json.log" if ran else "",
+        "ResolvConfPath": f"{folder}/resolv.conf" if container.prepared else "",
+        "HostnamePath": f"{folder}/hostname" if container.prepared > 1 else "",
+        "HostsPath": f"{folder}/hosts" if container.prepared else "",
+        "LogPath": f"{folder}/{container.id}-json.log" if container.prepared > 1 else "",
         "Name": "/" + container.name,
         "RestartCount": container.restarts,
         "Driver": "overlay2",
@@ -253,19 +259,21 @@ def inspect(daemon: Daemon, container: Container, api: tuple[int, ...]) -> Tree:
         "AppArmorProfile": "",
         "ExecIDs": list(container.execs) or None,
         "HostConfig": _host(daemon, container),
-        "GraphDriver": graph_driver(daemon, container.id),
+        "GraphDriver": graph_driver(daemon, container.id, container.image_id),
         "Mounts": container.mounts,
-        "Config": _config(container),
+        "Config": _config(daemon, container),
         "NetworkSettings": _network_settings(daemon, container, api),
     }
 
 
-def graph_driver(daemon: Daemon, key: str) -> Tree:
-    layer = f"{daemon.root}/overlay2/{key.removeprefix('sha256:')}"
-    names = {"LowerDir": "-init/diff", "MergedDir": "/merged", "UpperDir": "/diff", "WorkDir": "/work"}
-    if key.startswith("sha256:"):
-        del names["LowerDir"]
-    return {"Data": {name: layer + end for name, end in names.items()}, "Name": "overlay2"}
+def graph_driver(daemon: Daemon, key: str, below: str = "") -> Tree:
+    """`below`: the image a container's layer stands on."""
+    store = f"{daemon.root}/overlay2"
+    layer = f"{store}/{key.removeprefix('sha256:')}"
+    names = {"MergedDir": f"{layer}/merged", "UpperDir": f"{layer}/diff", "WorkDir": f"{layer}/work"}
+    if below:
+        names = {"LowerDir": f"{layer}-init/diff:{store}/{below.removeprefix('sha256:')}/diff", **names}
+    return {"Data": names, "Name": "overlay2"}
 
 
 def _state(container: Container) -> Tree:
@@ -287,12 +295,13 @@ def _state(container: Container) -> Tree:
     return state
 
 
-def _config(container: Container) -> Tree:
+def _config(daemon: Daemon, container: Container) -> Tree:
     given = container.config
     shape = {**_CONFIG_ALWAYS, **{key: given[key] for key in _CONFIG_ALWAYS if given.get(key) is not None}}
-    shape["Hostname"] = shape["Hostname"] or ("" if container.mode == "host" else container.id[:12])
+    shape |= {key: given[key] for key in _CONFIG_MAYBE if given.get(key)}
+    shape["Hostname"] = shape["Hostname"] or (daemon.name if container.mode == "host" else container.id[:12])
     shape["Image"] = container.image
-    return shape | {key: given[key] for key in _CONFIG_MAYBE if given.get(key)}
+    return {key: shape[key] for key in _CONFIG if key in shape}
 
 
 def _host(daemon: Daemon, container: Container) -> Tree:
@@ -308,16 +317,26 @@ def _host(daemon: Daemon, container: Container) -> Tree:
         "MaximumRetryCount": policy.get("MaximumRetryCount", 0),
     }
     shape["ShmSize"] = shape["ShmSize"] or 67108864
+    shape["PortBindings"] = _bindings(shape["PortBindings"])
     if not daemon.flavour.old:
         shape["MaskedPaths"] = [*_HOST_ALWAYS["MaskedPaths"], "/sys/devices/virtual/powercap"]
     return shape | {key: given[key] for key in _HOST_MAYBE if given.get(key)}
 
 
+def _bindings(given: Tree | None) -> Tree | None:
+    if given is None:
+        return None
+    blank = {"HostIp": "", "HostPort": ""}
+    return {port: [{**blank, **one} for one in bindings or ()] for port, bindings in given.items()}
+
+
 def _network_settings(daemon: Daemon, container: Container, api: tuple[int, ...]) -> Tree:
     networks = {
-        key: endpoint(daemon, container, place, listed=False, api=api) for key, place in container.endpoints.items()
+        key: endpoint(daemon, container, place, listed=False, api=api)
+        for key, place in sorted(container.endpoints.items())
     }
     bridge = networks.get("bridge", {})
+    sandbox = "default" if container.sandbox and container.mode == "host" else container.sandbox[:12]
     return {
         "Bridge": "",
         "SandboxID": container.sandbox,
@@ -325,7 +344,7 @@ def _network_settings(daemon: Daemon, container: Container, api: tuple[int, ...]
         "LinkLocalIPv6Address": "",
         "LinkLocalIPv6PrefixLen": 0,
         "Ports": container.ports,
-        "SandboxKey": f"/run/docker/netns/{container.sandbox[:12]}" if container.sandbox else "",
+        "SandboxKey": f"/run/docker/netns/{sandbox}" if sandbox else "",
         "SecondaryIPAddresses": None,
         "SecondaryIPv6Addresses": None,
         "EndpointID": bridge.get("EndpointID", ""),
