@@ -50,6 +50,10 @@ class Deadline:
             return replace(self, total=None)
         return self if wait + GRACE == self.total else replace(self, total=wait + GRACE)
 
+    def within(self, total: float) -> Deadline:
+        """The same with another bound on the whole, seconds."""
+        return replace(self, total=total, waits=None)
+
 
 QUICK = Deadline("quick", total=5.0, telling=True)
 WORK = Deadline("work", total=GRACE, waits=0.0)

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import functools
 import inspect
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -58,12 +57,21 @@ async def until(condition: Callable[[], object], timeout: float = 2.0) -> None:
             await asyncio.sleep(0.002)
 
 
+async def settled(value: Callable[[], int]) -> int:
+    """Waits until a value has stopped growing."""
+    before, same = value(), 0
+    while same < 5:
+        await asyncio.sleep(0.01)
+        before, same = value(), same + 1 if value() == before else 0
+    return before
+
+
 def sockets() -> int:
     """How many descriptors of this process are sockets."""
     count = 0
-    for descriptor in os.listdir("/proc/self/fd"):
+    for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
-            count += os.readlink(f"/proc/self/fd/{descriptor}").startswith("socket:")
+            count += str(descriptor.readlink()).startswith("socket:")
     return count
 
 
@@ -141,7 +149,8 @@ async def proxy(
     fake = Fake(script)
     if tmp_path is None:
         fake.server = await asyncio.start_server(fake.serve, "127.0.0.1", 0, limit=1 << 16)
-        engine = Engine("node-1", "http://127.0.0.1:%d" % fake.server.sockets[0].getsockname()[1])
+        port = fake.server.sockets[0].getsockname()[1]
+        engine = Engine("node-1", f"http://127.0.0.1:{port}")
     else:
         fake.server = await asyncio.start_unix_server(fake.serve, str(tmp_path / "engine.sock"))
         engine = Engine("node-1", f"unix://{tmp_path}/engine.sock")
