@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import itertools
 import os
+import random
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -21,17 +24,27 @@ from swarmproxy.discovery.memory import MemoryStore
 from swarmproxy.discovery.sqlite import SqliteStore
 from swarmproxy.discovery.store import Store
 
-_ports = itertools.count(20000 + os.getpid() % 8000)
+_taken: list[int] = []
+"""Locks of the ports of this run, held to its end: other runs on this machine take others."""
 _roots = itertools.count()
 
 
 def free_port() -> int:
     """Below the ephemeral range, so that no client's socket takes it meanwhile."""
-    for port in _ports:
-        with contextlib.suppress(OSError), socket.socket() as probe:
-            probe.bind(("127.0.0.1", port))
-            return port
-    raise AssertionError
+    folder = Path(tempfile.gettempdir()) / "swarmproxy-test-ports"
+    folder.mkdir(exist_ok=True)
+    while True:
+        port = random.randrange(20000, 32000)
+        lock = os.open(folder / str(port), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            os.close(lock)
+            continue
+        _taken.append(lock)
+        return port
 
 
 class Etcd:

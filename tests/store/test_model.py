@@ -142,5 +142,5 @@ class Stores(RuleBasedStateMachine):
         )
 
 
-Stores.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+Stores.TestCase.settings = settings(max_examples=15, stateful_step_count=25, deadline=None)
 TestStores = Stores.TestCase

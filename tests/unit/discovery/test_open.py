@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from swarmproxy.cli import list as list_verb
+from swarmproxy.discovery import static
 from swarmproxy.discovery.etcd import EtcdStore
 from swarmproxy.discovery.open import LOCAL, DiscoveryError, open_discovery
 from swarmproxy.discovery.store import StoreError
@@ -43,7 +44,8 @@ async def test_lists_replace_one_another_in_the_same_state(tmp_path: Path) -> No
     assert await addresses(None, tmp_path) == [LOCAL]
 
 
-async def test_a_file_is_kept_up_by_run(tmp_path: Path) -> None:
+async def test_a_file_is_kept_up_by_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(static, "INTERVAL", 0.01)
     path = tmp_path / "nodes"
     path.write_text("a:1\n")
     discovery = await open_discovery(f"file://{path}", state=tmp_path)

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from swarmproxy.discovery import static
 from swarmproxy.discovery.memory import MemoryStore
 from swarmproxy.discovery.static import STATIC, MemberFile, expand, member_id, read_entries, sync
 from swarmproxy.discovery.store import Put
@@ -126,12 +127,13 @@ async def test_sync_of_many_is_split() -> None:
 
 
 async def test_a_file_is_followed_and_an_error_changes_nothing(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(static, "INTERVAL", 0.005)
     caplog.set_level("INFO")
     path = tmp_path / "nodes"
     path.write_text("a:1\n")
-    file = MemberFile(path, interval=0.005)
+    file = MemberFile(path)
     store = MemoryStore()
     await sync(store, file.read())
     task = asyncio.create_task(file.run(store))
