@@ -8,6 +8,7 @@ has a meaning in the whole cluster at once; its bytes follow when a container ne
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator
 from typing import Any
@@ -25,7 +26,15 @@ from swarmproxy.engine.deadline import BULK, LASTING
 from swarmproxy.lifecycle import image, references
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.lifecycle.image import Image, failed
-from swarmproxy.model.errors import BadRequest, Conflict, DockerError, EngineUnreachable, NotFound, ServerError
+from swarmproxy.model.errors import (
+    BadRequest,
+    Conflict,
+    DockerError,
+    EngineUnreachable,
+    NotFound,
+    ServerError,
+    StoreLost,
+)
 
 KNOWN = frozenset("before dangling label reference since until node".split())
 _GLOB = {"*": "[^/]*", "?": "[^/]"}
@@ -62,6 +71,9 @@ def merged(cluster: Cluster) -> dict[str, dict[str, Any]]:
 async def list_(call: Call[Cluster]) -> web.StreamResponse:
     cluster = call.cluster
     wanted = filters.parse(call.query.get("filters"), KNOWN)
+    if cluster.shared:
+        with contextlib.suppress(StoreLost):
+            await image.catch_up(cluster)
     items = list(merged(cluster).values())
     dangling = filters.truth(wanted, "dangling")
     if not call.query.flag("all"):
@@ -117,11 +129,7 @@ def _created(cluster: Cluster, reference: str) -> int:
 async def _found(call: Call[Cluster]) -> tuple[Image, Node]:
     """The image that the path names, and a node that answers for it."""
     reference = call.params["image"]
-    try:
-        found = image.resolve(call.cluster, reference)
-    except NotFound:
-        await call.cluster.settle()
-        found = image.resolve(call.cluster, reference)
+    found = await image.seek(call.cluster, reference)
     nodes = image.holders(call.cluster, found.id)
     if not nodes:
         raise EngineUnreachable(f"No such image: {reference}", reason="its nodes do not answer")
@@ -155,7 +163,7 @@ async def push(call: Call[Cluster]) -> web.StreamResponse:
     reference = references.parse(call.params["image"])
     if not reference.tag and (tag := call.query.get("tag")):
         reference = references.Reference(reference.name, tag, "")
-    found = image.resolve(call.cluster, reference.familiar)
+    found = await image.seek(call.cluster, reference.familiar)
     for node in image.holders(call.cluster, found.id):
         if found.reference in image.tags(node.images[found.id]):
             return await passthrough(call, node.engine, call.path)
@@ -168,7 +176,7 @@ async def save_many(call: Call[Cluster]) -> web.StreamResponse:
     names = call.query.all("names")
     if not names:
         raise BadRequest("invalid reference format")
-    found = [image.resolve(cluster, name) for name in names]
+    found = [await image.seek(cluster, name) for name in names]
     nodes = [node for node in cluster.view.nodes.values() if node.healthy]
     if not nodes:
         raise ServerError("No healthy node available in the cluster")

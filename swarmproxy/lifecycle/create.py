@@ -124,11 +124,7 @@ async def _image(cluster: Cluster, body: CreateBody) -> Image:
     reference = body.shape.Image or ""
     if not reference:
         raise BadRequest("no command specified")
-    try:
-        return images.resolve(cluster, reference)
-    except NotFound:
-        await cluster.settle()
-        return images.resolve(cluster, reference)
+    return await images.seek(cluster, reference)
 
 
 async def _plan(cluster: Cluster, body: CreateBody, image: Image, name: str, platform: str, version: str) -> Plan:

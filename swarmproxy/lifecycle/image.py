@@ -14,6 +14,7 @@ save/load loses RepoDigests, therefore `name@sha256:…` is pulled by the node i
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,7 @@ from swarmproxy.model.errors import BadRequest, EngineFailed, EngineUnreachable,
 from swarmproxy.model.records import ImageRef
 
 COPY_SECONDS = 600.0
+SEEK_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,44 @@ def resolve(cluster: Cluster, text: str) -> Image:
     if not reference.tag and (found := _by_prefix(cluster, text)) is not None:
         return found
     raise missing(text if reference.tag else familiar)
+
+
+async def seek(cluster: Cluster, text: str) -> Image:
+    """As `resolve`; before NotFound store and engines are asked: another proxy may have brought it just now."""
+    try:
+        return resolve(cluster, text)
+    except NotFound:
+        await asyncio.gather(cluster.settle(), _list_again(cluster))
+        return resolve(cluster, text)
+
+
+async def _list_again(cluster: Cluster) -> None:
+    nodes = [node.id for node in cluster.view.nodes.values() if node.healthy]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SEEK_SECONDS):
+            await asyncio.gather(*map(cluster.view.refresh_images, nodes), return_exceptions=True)
+
+
+async def catch_up(cluster: Cluster) -> None:
+    """Before a list: a reference that another proxy gave a meaning to a moment ago is looked for on the engines.
+
+    One that no engine has, while all of them answer, means nothing any more and is forgotten.
+    """
+    await cluster.settle()
+    if not (lost := _lost(cluster)):
+        return
+    await _list_again(cluster)
+    if all(node.healthy and node.ready for node in cluster.view.nodes.values()):
+        for reference in lost & _lost(cluster):
+            await forget(cluster, reference)
+
+
+def _lost(cluster: Cluster) -> set[str]:
+    return {
+        reference
+        for reference, held in cluster.records.images.items()
+        if not any(held.value.id in node.images for node in cluster.view.nodes.values())
+    }
 
 
 def _of_one_node(cluster: Cluster, text: str) -> tuple[str, Node | None]:
