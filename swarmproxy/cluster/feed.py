@@ -231,8 +231,6 @@ class Feed:
                 event, waiter, until = self._queue[0]
                 if waiter is not None and not waiter.done():
                     await asyncio.wait((waiter,), timeout=max(0.0, until - asyncio.get_running_loop().time()))
-                if waiter is not None and waiter.done() and not waiter.cancelled():
-                    waiter.exception()  # the engine may be away: the event is true nevertheless
                 self._queue.popleft()
                 self._hub.publish(self._node.id, event)
 

@@ -112,6 +112,7 @@ class Monitor:
         waiter: Waiter = asyncio.get_running_loop().create_future()
         if not self.ledger.want(container, waiter):
             return None
+        waiter.add_done_callback(_heed)
         self._kick.set()
         return waiter
 
@@ -366,6 +367,12 @@ class Monitor:
                 logger.debug("%s: %s", self.node.name, error)
             else:
                 self._changed(self.node)
+
+
+def _heed(waiter: Waiter) -> None:
+    """Nobody may be left to hear of a failure; that is no news for the log."""
+    if not waiter.cancelled():
+        waiter.exception()
 
 
 def _resolve(waiter: Waiter, entry: Entry | None) -> None:
