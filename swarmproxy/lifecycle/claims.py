@@ -33,7 +33,6 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 40
 PENDING_SECONDS = 8.0
-LEASE_MARGIN = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +98,7 @@ async def take(
 
 
 async def _try(cluster: Cluster, wish: Wish, node: str, seen: int, take_over: int | None) -> Claim | None:
-    if cluster.session.remaining() < LEASE_MARGIN:
-        raise StoreLost("cluster store unavailable: the session of this proxy is not renewed")
-    lease = cluster.session.lease
+    lease = cluster.lease()
     alloc_key, name_key = keys.alloc(node, wish.token), keys.name(wish.name)
     compares: list[Compare] = [
         Absent(name_key) if take_over is None else ModIs(name_key, take_over),

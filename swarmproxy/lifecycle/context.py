@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SEEN_SECONDS = 2.0
+LEASE_MARGIN = 1.5
+"""Seconds a lease must have left before something is hung on it."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,6 +62,12 @@ class Cluster:
     exposed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Image id → ports that the image exposes."""
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def lease(self) -> int:
+        """The lease that pending claims hang on. Raises StoreLost when it does not surely live long enough."""
+        if self.session.remaining() < LEASE_MARGIN:
+            raise StoreLost("cluster store unavailable: the session of this proxy is not renewed")
+        return self.session.lease
 
     def resolvers(self, node_id: str) -> list[str]:
         """The DNS servers of a host, as its agent told them."""

@@ -236,7 +236,7 @@ async def _make(cluster: Cluster, node: Node, network: Network) -> str | None:
         raise missing(network.name)
     claimed = await cluster.txn(
         [Absent(key), ModIs(keys.network(network.id), held.revision)],
-        [Put(key, codec.encode(NetworkCopy()), cluster.session.lease)],
+        [Put(key, codec.encode(NetworkCopy()), cluster.lease())],
     )
     if not claimed.ok:
         return None

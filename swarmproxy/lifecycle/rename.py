@@ -52,7 +52,7 @@ async def rename(cluster: Cluster, entry: Entry, name: str) -> None:
 async def _claim(cluster: Cluster, name: str, token: str, node: str) -> int:
     value = codec.encode(Name(token=token, node=node))
     for _ in range(3):
-        result = await cluster.txn([Absent(keys.name(name))], [Put(keys.name(name), value, cluster.session.lease)])
+        result = await cluster.txn([Absent(keys.name(name))], [Put(keys.name(name), value, cluster.lease())])
         if result.ok:
             return result.revision
         try:
