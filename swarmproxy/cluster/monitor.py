@@ -43,6 +43,8 @@ RECONCILE = (30.0, 60.0)
 """Seconds between lists."""
 PARALLEL = 4
 """Refreshes under way at one engine."""
+PAUSE = (0.1, 0.3)
+"""Seconds between two event streams."""
 AGAIN = 1.0
 """Seconds until what an engine failed to answer is asked again."""
 
@@ -220,7 +222,7 @@ class Monitor:
                 for error in group.exceptions:
                     logger.debug("%s: %s", self.node.name, error)
             self._see(Seen.BROKEN, "the event stream ended")
-            await asyncio.sleep(self._rng.uniform(0.1, 0.3))
+            await asyncio.sleep(self._rng.uniform(*PAUSE))
 
     async def _listen_while_up(self) -> None:
         self._listening = asyncio.create_task(self._listen())

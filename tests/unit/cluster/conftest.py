@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from swarmproxy.cluster import health, monitor, relist
 from swarmproxy.cluster.entry import Entry
 from swarmproxy.cluster.node import Node
 from swarmproxy.cluster.records import Records
@@ -85,10 +86,21 @@ class Cluster:
 
 
 @asynccontextmanager
+async def impatient() -> AsyncIterator[None]:
+    """Pauses before another try are a tenth: tests wait for what comes after them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(health, "EAGER", 0.05)
+        patch.setattr(monitor, "AGAIN", 0.1)
+        patch.setattr(relist, "AGAIN", 0.2)
+        patch.setattr(monitor, "PAUSE", (0.01, 0.03))
+        yield
+
+
+@asynccontextmanager
 async def running(*engines: SimEngine) -> AsyncIterator[Cluster]:
     """All engines as members N1, N2 …, all of them listed."""
     cluster = Cluster(engines)
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.TaskGroup() as group, impatient():
         tasks = [group.create_task(cluster.cache.run())]
         await cluster.cache.ready(5)
         for number, engine in enumerate(engines, 1):
