@@ -105,8 +105,9 @@ class Adoption:
                     if isinstance(fact, BaseException):
                         raise fact
                     await self._settle(entry, fact)
-                except DockerError as error:
-                    log.debug("adoption of %s waits: %s", entry.id[:12], error)
+                except Exception as error:  # one odd container must not keep the others from their claims
+                    level = logging.DEBUG if isinstance(error, DockerError) else logging.ERROR
+                    log.log(level, "adoption of %s waits: %r", entry.id[:12], error)
                     if entry.node.containers.get(entry.id) is not None:
                         self._dirty[entry.id] = entry
                         whole = False

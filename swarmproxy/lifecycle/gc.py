@@ -45,6 +45,8 @@ class Collector:
                         await self.sweep()
                     except DockerError as error:
                         log.debug("sweep waits: %s", error)
+                    except Exception:
+                        log.exception("sweep failed")
         finally:
             stop()
 

@@ -50,6 +50,8 @@ class Objects:
                         await self._adopt(node)
                     except DockerError as error:
                         log.debug("adoption of objects on %s waits: %s", node.name, error)
+                    except Exception:
+                        log.exception("adoption of objects on %s failed", node.name)
             await asyncio.sleep(ROUND_SECONDS)
 
     async def _adopt(self, node: Node) -> None:
