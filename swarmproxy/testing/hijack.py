@@ -36,7 +36,7 @@ class Tunnel(asyncio.Protocol):
 
     def __init__(self, asked: Asked, *, framed: bool) -> None:
         transport = asked.http.transport
-        assert isinstance(transport, asyncio.Transport)
+        assert transport is not None
         self.asked = asked
         self.transport = transport
         self.framed = framed

@@ -185,6 +185,8 @@ class Front:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
+        except ConnectionError:  # the client went; nobody is left to tell
+            return web.Response()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         raw, _, query = request.raw_path.partition("?")

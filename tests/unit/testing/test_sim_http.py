@@ -108,6 +108,7 @@ async def test_a_body_that_is_not_declared_json(talk, engine: SimEngine, flavour
 
 SAME_NAME = "Renaming a container with the same name as its current name"
 BAD_NAME = "Invalid container name (a), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed"
+BAD_RENAME = f"Error when allocating new name: {BAD_NAME.replace('(a)', '(/a)')}"
 OTHER_PLATFORM = (
     "image with reference busybox was found but does not match the specified platform: "
     "wanted linux/arm64, actual: linux/amd64"
@@ -127,6 +128,7 @@ ERRORS = [
     ),
     ("GET", "/containers/web/logs", None, (400, "Bad parameters: you must choose at least one stream"), None),
     ("POST", "/containers/web/rename?name=web", None, (400, SAME_NAME), None),
+    ("POST", "/containers/web/rename?name=a", None, (400, BAD_RENAME), None),
     ("POST", "/containers/web/rename", None, (400, "Neither old nor new names may be empty"), None),
     ("POST", "/containers/create", {"Image": "nosuch:1"}, (404, "No such image: nosuch:1"), None),
     ("POST", "/containers/create?name=a", {"Image": "busybox"}, (400, BAD_NAME), None),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import aiohttp
 import pytest
+import uvloop
 
 from swarmproxy.testing import SimEngine
 from swarmproxy.testing.hijack import frame
@@ -135,6 +137,22 @@ async def test_exec_reads_until_the_client_ends_its_side(talk, engine: SimEngine
     assert got.count(b"x") == 100_000
     assert (await talk("GET", f"/exec/{key}/json"))[1]["Running"] is False
     wire.close()
+
+
+def test_tunnels_under_uvloop(flavour: str) -> None:
+    async def scene() -> bytes:
+        async with SimEngine(flavour=flavour) as engine, aiohttp.ClientSession() as session:
+            engine.seed(1, prefix="web")
+            made = await session.post(f"{engine.url}/containers/web-0/exec", json={"Cmd": ["cat"], "AttachStdin": True})
+            wire = await Wire.ask(engine, f"/exec/{(await made.json())['Id']}/start", body=b"{}")
+            wire.writer.write(b"through")
+            wire.writer.write_eof()
+            got = await wire.rest()
+            wire.close()
+            return got
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(scene()) == frame(1, b"through")
 
 
 async def test_a_detached_exec_answers_at_once_and_starts_once(talk, engine: SimEngine) -> None:
