@@ -1,9 +1,11 @@
 """One engine's events: what they make dirty, and when clients hear of them.
 
-An event carries no state; it says which id to ask about. Clients hear of it only when that answer is in (or a second
-later), so that whoever lists on an event finds what the event spoke of, as on one engine. The stream is resumed at the
-engine's own last time and what comes twice is dropped. What it cannot give any more (an engine keeps 256 events in
-memory and none over a restart) is not invented: changes that the next list finds are published as synthetic.
+An event carries no state; it says which id to ask about. Engines send some events before their own list knows: 20.10
+`die`, `pause` and `unpause`, by milliseconds (measured). So such an event is asked about until the list agrees with it.
+Clients hear of an event only when that answer is in (or a second later), so that whoever lists on an event finds what
+the event spoke of. The stream is resumed at the engine's own last time and what comes twice is dropped. What it cannot
+give any more (an engine keeps 256 events in memory and none over a restart) is not invented: changes that the next list
+finds are published as synthetic.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import msgspec
 from swarmproxy.cluster.entry import Entry
 from swarmproxy.cluster.events import EventHub, container_event, translate
 from swarmproxy.cluster.lately import Lately, Recent
+from swarmproxy.model.errors import DockerError
 from swarmproxy.model.records import LOCAL, Network
 
 if TYPE_CHECKING:
@@ -37,7 +40,12 @@ LATENESS = 1.0
 NEWEST = 10**9 - 1
 """Nanoseconds of a container whose creation was not heard of yet: it was made just now."""
 
-Item = tuple[dict[str, Any], "asyncio.Future[Entry | None] | None", float]
+SETTLING = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
+"""Seconds between questions while the engine's list is behind its event."""
+
+Agrees = Callable[[Entry], bool]
+
+Item = tuple[dict[str, Any], "asyncio.Future[Any] | None", float]
 """Event, the refresh that it waits for, and until when (loop time)."""
 
 
@@ -66,6 +74,7 @@ class Feed:
         """timeNano of the newest event, by the engine's clock."""
         self._last_key = ""
         self._live_from = 0
+        self._expected: dict[str, Agrees] = {}
         self._gap = False
         self._heard: set[str] = set()
         self._found: list[tuple[Entry | None, Entry | None]] = []
@@ -109,7 +118,7 @@ class Feed:
         waiter = None
         if kind == "container":
             self._note(action, identity, attributes, moment)
-            waiter = self._container(action.partition(":")[0], identity) if live else None
+            waiter = self._container(action, identity, attributes) if live else None
         elif live:
             waiter = self._other(kind, action, attributes)
         shown = self._shown(event, kind, action, identity)
@@ -145,11 +154,32 @@ class Feed:
             case "exec_create" if "execID" in attributes:
                 self._lately.execs.put(attributes["execID"], self._node.id)
 
-    def _container(self, action: str, identity: str) -> asyncio.Future[Entry | None] | None:
+    def _container(self, action: str, identity: str, attributes: dict[str, str]) -> asyncio.Future[Any] | None:
         self._heard.add(identity)
-        return self._monitor.want(identity) if action in STIRRING else None
+        if action.partition(":")[0] not in STIRRING:
+            return None
+        agrees = _agreement(action, attributes)
+        if agrees is None:
+            return self._monitor.want(identity)
+        self._expected[identity] = agrees
+        return self._monitor.spawn(self._settle(identity, agrees))
 
-    def _other(self, kind: str, action: str, attributes: dict[str, str]) -> asyncio.Future[Entry | None] | None:
+    async def _settle(self, container: str, agrees: Agrees) -> None:
+        """Asks until the list agrees with the event, a later event says something else, or patience ends."""
+        try:
+            for pause in SETTLING:
+                waiter = self._monitor.want(container)
+                entry = await waiter if waiter is not None else None
+                if entry is None or agrees(entry) or self._expected.get(container) is not agrees:
+                    return
+                await asyncio.sleep(pause)
+        except DockerError:
+            return  # the engine is lost: all is read anew when it comes back
+        finally:
+            if self._expected.get(container) is agrees:
+                del self._expected[container]
+
+    def _other(self, kind: str, action: str, attributes: dict[str, str]) -> asyncio.Future[Any] | None:
         objects = self._monitor.objects
         match kind, action:
             case "network", "connect" | "disconnect":
@@ -233,6 +263,20 @@ class Feed:
                     await asyncio.wait((waiter,), timeout=max(0.0, until - asyncio.get_running_loop().time()))
                 self._queue.popleft()
                 self._hub.publish(self._node.id, event)
+
+
+def _agreement(action: str, attributes: dict[str, str]) -> Agrees | None:
+    """What the list shows once it knows of an event; None where it knows before."""
+    match action:
+        case "die" | "stop":
+            return lambda entry: entry.state not in ("running", "paused")
+        case "start" | "restart" | "unpause":
+            return lambda entry: entry.state not in ("created", "exited", "paused")
+        case "pause":
+            return lambda entry: entry.state not in ("created", "running")
+        case "rename":
+            return lambda entry: entry.name == attributes.get("name", "").removeprefix("/")
+    return None
 
 
 def driver_of(record: Network) -> str:

@@ -12,7 +12,8 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import msgspec
 
@@ -117,6 +118,11 @@ class Monitor:
         waiter.add_done_callback(_heed)
         self._kick.set()
         return waiter
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Runs work that ends with the monitor and raises nothing."""
+        assert self._tasks is not None
+        return self._tasks.create_task(work)
 
     def gone(self, container: str) -> None:
         """The engine said that it is removed."""
