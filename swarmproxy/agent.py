@@ -25,9 +25,9 @@ import swarmproxy
 from swarmproxy.discovery.cache import Cache
 from swarmproxy.discovery.open import Discovery, open_discovery
 from swarmproxy.discovery.session import Session
-from swarmproxy.discovery.store import StoreError, Unavailable
+from swarmproxy.discovery.store import Delete, StoreError, Unavailable
 from swarmproxy.dns.service import NameService
-from swarmproxy.model import keys
+from swarmproxy.model import keys, options
 from swarmproxy.model.codec import encode
 from swarmproxy.model.records import Agent as AgentRecord
 from swarmproxy.model.records import Member
@@ -36,7 +36,7 @@ from swarmproxy.overlay.fabric import Fabric
 from swarmproxy.overlay.follow import follow
 from swarmproxy.overlay.guard import Guard
 from swarmproxy.overlay.ipam import Ipam
-from swarmproxy.overlay.localengine import LocalEngine
+from swarmproxy.overlay.localengine import EngineAway, LocalEngine
 from swarmproxy.overlay.member import nameservers, node_id, register
 from swarmproxy.overlay.netlink import Netlink
 from swarmproxy.overlay.peers import Peers
@@ -44,9 +44,9 @@ from swarmproxy.overlay.plugin import Plugin
 from swarmproxy.overlay.segments import FOLDER, Segments
 from swarmproxy.overlay.state import State
 from swarmproxy.overlay.underlay import Link, address_of, find_link
-from swarmproxy.overlay.vxlan import Underlay, host_socket
+from swarmproxy.overlay.vxlan import Underlay, drop_host_address, host_socket
 
-__all__ = ["Agent", "AgentError", "AgentOptions", "serve"]
+__all__ = ["Agent", "AgentError", "AgentOptions", "leave", "serve"]
 
 log = logging.getLogger(__name__)
 
@@ -229,6 +229,33 @@ async def serve(opts: AgentOptions) -> None:
         loop.add_signal_handler(number, stop.set)
     async with started(opts) as agent:
         await _until(stop, agent.run())
+
+
+async def leave(opts: AgentOptions) -> None:
+    """Takes this node out of the cluster: its networks on the engine, its rules, its records. Raises AgentError.
+
+    The agent must run for it, because the engine calls its plugin to remove a network.
+    """
+    async with started(opts) as agent:
+        running = asyncio.create_task(agent.run())
+        try:
+            await agent.cache.ready(_FIRST_LIST)
+            shapes = await agent.engine.networks(options.DRIVER)
+            if used := [shape.Name for shape in shapes if shape.Containers]:
+                raise AgentError(f"containers are still connected to {', '.join(used)}")
+            for shape in shapes:
+                if not await agent.engine.remove_network(shape.Id):
+                    raise AgentError(f"the engine does not remove its network {shape.Name}")
+        except (EngineAway, StoreError) as error:
+            raise AgentError(str(error)) from error
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        await agent.guard.remove()
+        await agent.netlink.run(drop_host_address(agent.netlink.host, options.DNS_ADDRESS))
+        copies = [kv.key for kv in agent.cache.under(keys.NETNODES) if keys.parts(kv.key)[2] == agent.node]
+        for key in (*copies, keys.agent(agent.node), keys.node(agent.node)):
+            await agent.discovery.store.txn([], [Delete(key)])
 
 
 async def _until(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:

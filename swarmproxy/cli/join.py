@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from swarmproxy.agent import PLUGINS, AgentError, AgentOptions, serve
+from swarmproxy.agent import PLUGINS, AgentError, AgentOptions, leave, serve
 
 SUMMARY = "run beside an engine: make it a member, carry its networks, answer DNS"
 
@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--ttl", type=_seconds, default=6.0, metavar="TIME",
                         help="after which a silent agent counts as dead, such as 10s [6s]")  # fmt: skip
+    parser.add_argument("--leave", action="store_true",
+                        help="instead: take this node out of the cluster; its agent must be stopped")  # fmt: skip
     parser.add_argument("--debug", action="store_true", help="log more")
 
 
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     )  # fmt: skip
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-            runner.run(serve(opts))
+            runner.run(leave(opts) if args.leave else serve(opts))
     except AgentError as error:
         print(f"swarmproxy join: {error}", file=sys.stderr)
         return 1

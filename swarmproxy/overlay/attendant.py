@@ -24,6 +24,7 @@ from swarmproxy.overlay.fabric import Fabric, NetworkCall
 from swarmproxy.overlay.localengine import EngineAway, LocalEngine, NetworkShape
 from swarmproxy.overlay.names import rename
 from swarmproxy.overlay.reconcile import Found, plan
+from swarmproxy.overlay.restore import restore
 
 __all__ = ["Attendant"]
 
@@ -61,6 +62,7 @@ class Attendant:
         fabric.recover = self._recover
         cache.on_state(self._store_state)
         cache.listen(keys.NETWORKS, self._network_gone)
+        cache.listen(keys.ENDPOINTS, self._record_gone)
 
     def _store_state(self) -> None:
         if self._cache.lost_since is None:
@@ -69,6 +71,10 @@ class Attendant:
     def _network_gone(self, event: Event) -> None:
         if event.kind == "delete":
             self._hint.set()
+
+    def _record_gone(self, event: Event) -> None:
+        if event.kind == "delete" and keys.parts(event.kv.key)[2] in self._fabric.state.endpoints:
+            self._hint.set()  # not by us, who forget the endpoint first
 
     async def identity(self) -> tuple[str, str]:
         """The engine's id and the host's name; empty while it does not answer."""
@@ -150,8 +156,9 @@ class Attendant:
         if self._cache.lost_since is not None:
             return
         shapes = await self._engine.networks(options.DRIVER)
-        found = await self._found(shapes)
         await self._adopt(shapes)
+        await self._restore(shapes)
+        found = await self._found(shapes)
         todo = plan(found)
         fabric = self._fabric
         for endpoint_id in todo.endpoints:
@@ -205,6 +212,15 @@ class Attendant:
                 with contextlib.suppress(DockerError):
                     await self._fabric.create_network(shape.Id, _call(shape))
                     log.warning("network %s was unknown here; learnt again from the engine", shape.Name)
+
+    async def _restore(self, shapes: list[NetworkShape]) -> None:
+        """Endpoints that the engine has, and the state file or the store lost."""
+        recorded = {(parts[1], parts[2]) for kv in (await self._store.list(keys.ENDPOINTS))[1]
+                    for parts in (keys.parts(kv.key),)}  # fmt: skip
+        try:
+            await restore(self._fabric, self._engine, shapes, recorded)
+        except DockerError as error:
+            log.error("an endpoint was not restored: %s", error)
 
     async def _recover(self, network_id: str) -> NetworkCall | None:
         try:

@@ -33,7 +33,7 @@ from swarmproxy.overlay.netlink import Netlink
 from swarmproxy.overlay.peers import Peers
 from swarmproxy.overlay.segments import Segments
 from swarmproxy.overlay.state import LocalEndpoint, LocalNetwork, State
-from swarmproxy.overlay.vxlan import container_side, mac_for, move_dns_route
+from swarmproxy.overlay.vxlan import container_side, dns_route_holder, mac_for, move_dns_route
 
 __all__ = ["Fabric", "Marks", "NetworkCall"]
 
@@ -239,6 +239,15 @@ class Fabric:
         if held is None or held.node != self.node or held.endpoint not in ("", endpoint_id):
             raise DockerError("Address already in use")
         return ModIs(key, kv.mod_revision)
+
+    async def remember(self, endpoint_id: str, local: LocalEndpoint, record: Endpoint) -> None:
+        """Takes up a live endpoint whose state line or record was lost. Raises DockerError or StoreLost."""
+        if local.sandbox and not local.route:
+            with contextlib.suppress(OSError):
+                local.route = await self._netlink.run(dns_route_holder(local.sandbox)) == local.mac
+        self.state.endpoints[endpoint_id] = local
+        await self.save()
+        await self._register(local.nid, endpoint_id, record)
 
     async def delete_endpoint(self, endpoint_id: str) -> None:
         """Veth, record and state line go; unknown is no error. The store away: reconcile takes the record later."""

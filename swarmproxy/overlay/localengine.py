@@ -15,7 +15,7 @@ from urllib.parse import quote
 import aiohttp
 import msgspec
 
-__all__ = ["ContainerShape", "EngineAway", "EngineEvent", "LocalEngine", "NetworkShape"]
+__all__ = ["ContainerShape", "EndpointSettings", "EngineAway", "EngineEvent", "LocalEngine", "NetworkShape"]
 
 T = TypeVar("T")
 _QUICK = aiohttp.ClientTimeout(total=5)
@@ -53,13 +53,20 @@ class NetworkShape(msgspec.Struct):
     """By container id; "ep-…" = the engine knows no container for it."""
 
 
-class _EndpointSettings(msgspec.Struct):
+class EndpointSettings(msgspec.Struct):
+    """What we read of a container's endpoint."""
+
     EndpointID: str = ""
+    IPAddress: str = ""
+    GlobalIPv6Address: str = ""
+    MacAddress: str = ""
     Aliases: list[str] | None = None
+    DriverOpts: dict[str, str] | None = None
 
 
 class _NetworkSettings(msgspec.Struct):
-    Networks: dict[str, _EndpointSettings] | None = None
+    SandboxKey: str = ""
+    Networks: dict[str, EndpointSettings] | None = None
 
 
 class ContainerShape(msgspec.Struct):

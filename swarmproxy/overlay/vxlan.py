@@ -35,7 +35,15 @@ from swarmproxy.overlay.forwarding import Change, Forwarding, Route
 from swarmproxy.overlay.netlink import batch_socket, open_route
 from swarmproxy.overlay.state import LocalNetwork
 
-__all__ = ["Segment", "container_side", "host_socket", "mac_for", "move_dns_route"]
+__all__ = [
+    "Segment",
+    "container_side",
+    "dns_route_holder",
+    "drop_host_address",
+    "host_socket",
+    "mac_for",
+    "move_dns_route",
+]
 
 log = logging.getLogger(__name__)
 
@@ -294,6 +302,12 @@ def _bound(sock: socket.socket, address: tuple[str, int], kind: socket.SocketKin
     return sock
 
 
+async def drop_host_address(host: Any, address: str) -> None:
+    """Takes the address off the host's loopback; not there is no error."""
+    with contextlib.suppress(NetlinkError):
+        await host.addr("del", index=await find(host, "lo"), address=address, prefixlen=32)
+
+
 async def _names(route: Any) -> Any:
     async for link in await route.link("dump"):
         yield link.get("ifname") or ""
@@ -324,6 +338,23 @@ async def move_dns_route(sandbox: str, mac: str) -> None:
             if not indexes:
                 raise LookupError(f"no interface with {mac} in {sandbox}")
             await route.route("replace", dst=f"{DNS_ADDRESS}/32", oif=indexes[0], scope=_SCOPE_LINK)
+        finally:
+            route.close()
+    finally:
+        os.close(fd)
+
+
+async def dns_route_holder(sandbox: str) -> str:
+    """The MAC of the interface with a container's route to the DNS address; "" when there is none. Raises OSError."""
+    fd = namespace.open_namespace(sandbox)
+    try:
+        route = await open_route(fd)
+        try:
+            links = {link["index"]: link.get("address") or "" async for link in await route.link("dump")}
+            async for each in await route.route("dump", family=socket.AF_INET):
+                if each.get("dst") == DNS_ADDRESS and each["dst_len"] == 32:
+                    return str(links.get(each.get("oif"), ""))
+            return ""
         finally:
             route.close()
     finally:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -31,15 +32,16 @@ pytestmark = [
 
 OLD, NEW = 1, 3
 """Every third node runs the newer engine."""
-SUBNET = os.environ.get("SWARMPROXY_TEST_OVERLAY_SUBNET", "10.238.0.0/24")
-ETCD = SUBNET.rpartition(".")[0] + ".250:2379"
+ETCD: list[str] = []
+"""The lab's, host:port."""
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    made = Lab(name="ovag", subnet=SUBNET, nodes=3, cluster=False)
+    made = Lab(name="ovag", nodes=3, cluster=False)
     try:
         made.up()
+        ETCD[:] = [made.etcd_url.removeprefix("etcd://").partition("/")[0]]
         for node in (OLD, NEW):
             made.start_agent(node)
             made.node(node).await_plugin()
@@ -57,7 +59,7 @@ def docker(lab: Lab, node: int, *words: str, ok: bool = True, seconds: float = 6
 
 def stored(prefix: str) -> list[KV]:
     async def read() -> list[KV]:
-        store = EtcdStore([ETCD])
+        store = EtcdStore(ETCD)
         try:
             return (await store.list(prefix))[1]
         finally:
@@ -68,7 +70,7 @@ def stored(prefix: str) -> list[KV]:
 
 def write(*ops: Put | Delete) -> None:
     async def send() -> None:
-        store = EtcdStore([ETCD])
+        store = EtcdStore(ETCD)
         try:
             await store.txn([], ops)
         finally:
@@ -293,3 +295,33 @@ def test_a_dead_agents_names_leave_and_come_back(lab: Lab, overlay: Overlay) -> 
     lab.start_agent(OLD)
     until(lambda: addresses(lab, NEW, "bb", "aa"), "the name is back", 10)
     lab.node(OLD).await_plugin()
+
+
+def test_a_lost_state_file_and_lost_records_are_made_again_from_the_engine(lab: Lab, overlay: Overlay) -> None:
+    for node, name in ((OLD, "aa"), (NEW, "bb")):
+        overlay.run(node, name, alias="web")
+    lab.kill(NEW, "agent")
+    (lab.node(NEW).folder / "agent" / "overlay.json").unlink()
+    write(*(Delete(kv.key) for kv in (*stored(keys.endpoints(overlay.nid)), *stored(keys.IPAM))))
+    lab.start_agent(NEW)
+    lab.node(NEW).await_plugin()
+    until(lambda: addresses(lab, OLD, "aa", "bb"), "the endpoint of the agent that lost everything")
+    until(lambda: len(addresses(lab, NEW, "bb", "web")) == 2, "both records")
+    ping(lab, OLD, "aa", "bb")
+    docker(lab, NEW, "restart", "-t", "0", "bb")
+    ping(lab, OLD, "aa", "bb")
+    assert len(stored(keys.IPAM)) == 2
+
+
+def test_a_node_that_leaves_takes_everything_along(lab: Lab) -> None:
+    for node in (OLD, NEW):
+        if found := docker(lab, node, "ps", "-aq").split():
+            docker(lab, node, "rm", "-f", *found)
+    lab.kill(OLD, "agent")
+    url, folder = lab.etcd_url, str(lab.node(OLD).folder / "agent")
+    words = ["join", url, "--insecure", "--advertise", lab.node(OLD).http_url, "--state", folder, "--leave"]
+    lab.exec(OLD, ["env", f"PYTHONPATH={Path.cwd()}", sys.executable, "-m", "swarmproxy", *words])
+    assert "swarmproxy" not in lab.exec(OLD, ["nft", "list", "tables"]).stdout
+    assert DNS_ADDRESS not in lab.exec(OLD, ["ip", "addr"]).stdout
+    assert len(stored(keys.NODES)) == 1
+    assert len(stored(keys.AGENTS)) == 1
