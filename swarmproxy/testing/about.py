@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from swarmproxy.testing import images, volumes
 from swarmproxy.testing.daemon import Daemon, rfc3339
 from swarmproxy.testing.networks import BUILT_IN
@@ -52,32 +54,38 @@ def version(daemon: Daemon) -> Tree:
 
 
 def info(daemon: Daemon) -> Tree:
-    flavour = daemon.flavour
+    """In the engines' order of keys."""
+    return {
+        "ID": daemon.id,
+        **_counts(daemon),
+        **_storage(daemon),
+        **_limits(daemon),
+        **_host(daemon),
+        **_engine(daemon),
+    }
+
+
+def _counts(daemon: Daemon) -> Tree:
     states = [container.status for container in daemon.containers.values()]
     paused = states.count("paused")
     running = states.count("running") + states.count("restarting")
-    limits: Tree = {"MemoryLimit": True, "SwapLimit": True}
-    if flavour.old:
-        limits["KernelMemory"] = True
-    limits |= dict.fromkeys(("KernelMemoryTCP", "CpuCfsPeriod", "CpuCfsQuota", "CPUShares", "CPUSet"), True)
-    limits |= dict.fromkeys(("PidsLimit", "IPv4Forwarding", "BridgeNfIptables", "BridgeNfIp6tables"), True)
-    runc: Tree = {"path": "runc"} if flavour.old else {"path": "runc", "status": {}}
-    runtimes: Tree = {"io.containerd.runc.v2": runc, "runc": runc}
-    if flavour.old:
-        runtimes["io.containerd.runtime.v1.linux"] = runc
-    nothing: list[str] | None = [] if flavour.old else None
     return {
-        "ID": daemon.id,
         "Containers": len(states),
         "ContainersRunning": running,
         "ContainersPaused": paused,
         "ContainersStopped": len(states) - running - paused,
         "Images": len(daemon.images),
+    }
+
+
+def _storage(daemon: Daemon) -> Tree:
+    metacopy = [] if daemon.flavour.old else [["Using metacopy", "false"]]
+    return {
         "Driver": "overlay2",
         "DriverStatus": [
             ["Backing Filesystem", "extfs"],
             ["Supports d_type", "true"],
-            *([] if flavour.old else [["Using metacopy", "false"]]),
+            *metacopy,
             ["Native Overlay Diff", "true"],
             ["userxattr", "false"],
         ],
@@ -87,7 +95,20 @@ def info(daemon: Daemon) -> Tree:
             "Authorization": None,
             "Log": ["awslogs", "fluentd", "gcplogs", "gelf", "journald", "json-file", "local", "splunk", "syslog"],
         },
-        **limits,
+    }
+
+
+def _limits(daemon: Daemon) -> Tree:
+    names = ["MemoryLimit", "SwapLimit"]
+    names += ["KernelMemory"] if daemon.flavour.old else []
+    names += ["KernelMemoryTCP", "CpuCfsPeriod", "CpuCfsQuota", "CPUShares", "CPUSet", "PidsLimit"]
+    names += ["IPv4Forwarding", "BridgeNfIptables", "BridgeNfIp6tables"]
+    return dict.fromkeys(names, True)
+
+
+def _host(daemon: Daemon) -> Tree:
+    nothing: list[str] | None = [] if daemon.flavour.old else None
+    return {
         "Debug": False,
         "NFd": 28,
         "OomKillDisable": True,
@@ -119,18 +140,22 @@ def info(daemon: Daemon) -> Tree:
         "NoProxy": "",
         "Name": daemon.name,
         "Labels": daemon.labels,
+    }
+
+
+def _engine(daemon: Daemon) -> Tree:
+    flavour = daemon.flavour
+    runc: Tree = {"path": "runc"} if flavour.old else {"path": "runc", "status": {}}
+    runtimes: Tree = {"io.containerd.runc.v2": runc, "runc": runc}
+    if flavour.old:
+        runtimes["io.containerd.runtime.v1.linux"] = runc
+    swarm = {"NodeID": "", "NodeAddr": "", "LocalNodeState": "inactive", "ControlAvailable": False, "Error": ""}
+    shape: Tree = {
         "ExperimentalBuild": False,
         "ServerVersion": flavour.version,
         "Runtimes": runtimes,
         "DefaultRuntime": "runc",
-        "Swarm": {
-            "NodeID": "",
-            "NodeAddr": "",
-            "LocalNodeState": "inactive",
-            "ControlAvailable": False,
-            "Error": "",
-            "RemoteManagers": None,
-        },
+        "Swarm": {**swarm, "RemoteManagers": None},
         "LiveRestoreEnabled": False,
         "Isolation": "",
         "InitBinary": "docker-init",
@@ -138,16 +163,14 @@ def info(daemon: Daemon) -> Tree:
         "RuncCommit": {"ID": RUNC, "Expected": RUNC},
         "InitCommit": {"ID": "", "Expected": ""},
         "SecurityOptions": ["name=seccomp,profile=default" if flavour.old else "name=seccomp,profile=builtin"],
-        **({} if flavour.old else {"CDISpecDirs": []}),
-        "Warnings": None,
     }
+    if not flavour.old:
+        shape["CDISpecDirs"] = []
+    return {**shape, "Warnings": None}
 
 
 def disk_usage(daemon: Daemon, api: tuple[int, ...]) -> bytes:
     """JSON bytes: the list entries in it are bytes already."""
-    from msgspec import Raw
-    from msgspec.json import encode
-
     users: dict[str, int] = {}
     for container in daemon.containers.values():
         users[container.image_id] = users.get(container.image_id, 0) + 1
@@ -157,7 +180,7 @@ def disk_usage(daemon: Daemon, api: tuple[int, ...]) -> bytes:
             images.summary(daemon, image, api) | {"Containers": users.get(image.id, 0), "SharedSize": 0}
             for image in daemon.images.values()
         ],
-        "Containers": [Raw(entry(daemon, item, size=True)) for item in reversed(daemon.containers.values())],
+        "Containers": [msgspec.Raw(entry(daemon, item, size=True)) for item in reversed(daemon.containers.values())],
         "Volumes": [
             volumes.shape(daemon, volume)
             | {"UsageData": {"RefCount": len(volumes.users(daemon, volume.name)), "Size": 0}}
@@ -166,4 +189,4 @@ def disk_usage(daemon: Daemon, api: tuple[int, ...]) -> bytes:
         "BuildCache": None if daemon.flavour.old else [],
         "BuilderSize": 0,
     }
-    return encode(body)
+    return msgspec.json.encode(body)

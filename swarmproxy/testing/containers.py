@@ -13,7 +13,7 @@ from swarmproxy.testing.objects import Container, Endpoint, Image
 from swarmproxy.testing.references import parse
 from swarmproxy.testing.shapes import CONFIG, HOST
 
-__all__ = ["FILTERS", "create", "discard", "listing", "prune", "remove", "rename", "update"]
+__all__ = ["FILTERS", "create", "listing", "prune", "remove", "rename", "update"]
 
 Tree = dict[str, Any]
 
@@ -272,7 +272,8 @@ def update(daemon: Daemon, reference: str, body: Tree) -> None:
     daemon.emit_container(container, "update")
 
 
-def remove(daemon: Daemon, reference: str, *, force: bool, volumes: bool) -> None:
+def remove(daemon: Daemon, reference: str, *, force: bool, anonymous: bool) -> None:
+    """`anonymous`: its unnamed volumes too."""
     container = daemon.container(reference)
     if container.running:
         if not force:
@@ -280,7 +281,7 @@ def remove(daemon: Daemon, reference: str, *, force: bool, volumes: bool) -> Non
         container.stopped_by_hand = True
         daemon.emit_container(container, "kill", signal="9")
         running.end(daemon, container, 137, again=False)
-    discard(daemon, container, volumes=volumes)
+    running.discard(daemon, container, anonymous=anonymous)
 
 
 def _refusal(daemon: Daemon, container: Container) -> str:
@@ -295,30 +296,11 @@ def _refusal(daemon: Daemon, container: Container) -> str:
     return f'cannot remove container "/{container.name}": container is {what}' + ("" if paused else " or force remove")
 
 
-def discard(daemon: Daemon, container: Container, *, volumes: bool) -> None:
-    """Takes a stopped container away; `volumes`: its anonymous ones too."""
-    from swarmproxy.testing.volumes import discard as discard_volume
-    from swarmproxy.testing.volumes import users
-
-    del daemon.containers[container.id]
-    daemon.names.pop(container.name, None)
-    for key in [key for key in daemon.files if key[0] == container.id]:
-        del daemon.files[key]
-    if volumes:
-        for mount in container.mounts:
-            name = mount.get("Name") or ""
-            if len(name) == 64 and mount["Type"] == "volume" and not users(daemon, name):
-                discard_volume(daemon, name)
-    container.status = "removed"
-    daemon.emit_container(container, "destroy")
-    running.tell(container, "removed", container.exit_code)
-
-
 def prune(daemon: Daemon, filters: Filters) -> list[str]:
     gone = []
     for container in list(daemon.containers.values()):
         if not container.running and labelled(container.labels, filters.get("label", ())):
-            discard(daemon, container, volumes=False)
+            running.discard(daemon, container, anonymous=False)
             gone.append(container.id)
     daemon.emit("container", "prune", "", {"reclaimed": "0"})
     return gone

@@ -10,6 +10,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Any
 
@@ -149,8 +150,6 @@ def listing(daemon: Daemon, filters: Filters, api: tuple[int, ...]) -> list[Tree
 
 
 def _familiar_match(pattern: str, tag: str) -> bool:
-    from fnmatch import fnmatchcase
-
     subject = tag if ":" in pattern.rpartition("/")[2] else tag.rpartition(":")[0]
     same_depth = subject.count("/") == pattern.count("/")
     return same_depth and fnmatchcase(subject, pattern)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import tarfile
-from collections.abc import Callable
 
 import msgspec
 
@@ -158,7 +158,7 @@ def changes(asked: Asked) -> Reply:
 
 def remove_container(asked: Asked) -> Reply:
     force, anonymous = boolean(asked.get("force")), boolean(asked.get("v"))
-    containers.remove(asked.daemon, asked.id, force=force, volumes=anonymous)
+    containers.remove(asked.daemon, asked.id, force=force, anonymous=anonymous)
     return Reply(204)
 
 
@@ -214,14 +214,8 @@ def get_archive(asked: Asked) -> Reply:
         member.type = tarfile.REGTYPE if content is not None else tarfile.DIRTYPE
         archive.addfile(member, io.BytesIO(content or b""))
     asked.daemon.emit_container(asked.daemon.containers[key], "archive-path")
-    encoded = _base64(msgspec.json.encode(stat))
+    encoded = base64.b64encode(msgspec.json.encode(stat)).decode()
     return Reply(200, buffer.getvalue(), "application/x-tar", {"X-Docker-Container-Path-Stat": encoded})
-
-
-def _base64(data: bytes) -> str:
-    import base64
-
-    return base64.b64encode(data).decode()
 
 
 # ---------------------------------------------------------------- execs
@@ -435,5 +429,3 @@ def _by_first_segment() -> dict[str, tuple[Route, ...]]:
 
 
 ROUTES = _by_first_segment()
-
-Handler = Callable[[Asked], Reply]

@@ -9,13 +9,26 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from swarmproxy.model.errors import BadRequest, Conflict, DockerError, NotFound
-from swarmproxy.testing import networks
+from swarmproxy.testing import networks, volumes
 from swarmproxy.testing.daemon import Daemon
 from swarmproxy.testing.objects import Container, Endpoint, LogLine
 from swarmproxy.testing.programs import program
 from swarmproxy.testing.shapes import command_line
 
-__all__ = ["end", "kill", "pause", "restart", "set_health", "start", "stop", "unpause", "wait", "write"]
+__all__ = [
+    "attach",
+    "discard",
+    "end",
+    "kill",
+    "pause",
+    "restart",
+    "set_health",
+    "start",
+    "stop",
+    "unpause",
+    "wait",
+    "write",
+]
 
 SIGNALS = {"HUP": 1, "INT": 2, "QUIT": 3, "KILL": 9, "USR1": 10, "USR2": 12, "TERM": 15, "CONT": 18, "STOP": 19,
            "WINCH": 28}  # fmt: skip
@@ -52,7 +65,7 @@ def _launch(daemon: Daemon, container: Container) -> None:
         container.error = error.words
         container.changed()
         if container.host.get("AutoRemove"):
-            _discard(daemon, container)
+            discard(daemon, container, anonymous=True)
         raise
     container.error = ""
     container.status = "running"
@@ -249,13 +262,22 @@ def end(daemon: Daemon, container: Container, code: int, *, stopping: bool = Fal
     if again and not stopping and _restarts(container):
         _restart_later(daemon, container)
     elif again and container.host.get("AutoRemove") and container.id in daemon.containers:
-        _discard(daemon, container)
+        discard(daemon, container, anonymous=True)
 
 
-def _discard(daemon: Daemon, container: Container) -> None:
-    from swarmproxy.testing.containers import discard
-
-    discard(daemon, container, volumes=True)
+def discard(daemon: Daemon, container: Container, *, anonymous: bool) -> None:
+    """Takes a stopped container away; `anonymous`: its unnamed volumes too."""
+    del daemon.containers[container.id]
+    daemon.names.pop(container.name, None)
+    for key in [key for key in daemon.files if key[0] == container.id]:
+        del daemon.files[key]
+    for mount in container.mounts if anonymous else ():
+        name = mount.get("Name") or ""
+        if len(name) == 64 and not volumes.users(daemon, name):
+            volumes.discard(daemon, name)
+    container.status = "removed"
+    daemon.emit_container(container, "destroy")
+    tell(container, "removed", container.exit_code)
 
 
 def _restarts(container: Container) -> bool:
