@@ -180,7 +180,7 @@ class Fabric:
             await plugged
             record = Endpoint(ip=ip, ip6=ip6, mac=mac, node=self.node, token=marks.token, container=container,
                               names=names, aliases=marks.aliases, links=marks.links)  # fmt: skip
-            await self._register(spec.nid, endpoint_id, record)
+            await self._register(spec.nid, endpoint_id, record, alive=True)
         except BaseException:
             plugged.cancel()
             with contextlib.suppress(Exception):
@@ -210,10 +210,14 @@ class Fabric:
         except Unavailable as error:
             raise StoreLost(f"no endpoint can be made while the cluster's store is away: {error}") from None
 
-    async def _register(self, nid: str, endpoint_id: str, record: Endpoint) -> None:
-        """Address and endpoint in one transaction."""
+    async def _register(self, nid: str, endpoint_id: str, record: Endpoint, *, alive: bool = False) -> None:
+        """Address and endpoint in one transaction.
+
+        Args:
+            alive: the network's record must stand, too: its removal is decided by a transaction that sees no endpoint.
+        """
         for attempt in (1, 2):
-            compares: list[Compare] = []
+            compares: list[Compare] = [await self._stands(nid, fresh=attempt == 2)] if alive else []
             ops: list[Op] = [Put(keys.endpoint(nid, endpoint_id), encode(record))]
             owner = Address(node=self.node, endpoint=endpoint_id, token=record.token, since=time.time())
             for ip in (each for each in (record.ip, record.ip6) if each):
@@ -225,6 +229,14 @@ class Fabric:
             except Unavailable as error:
                 raise StoreLost(f"no endpoint can be made while the cluster's store is away: {error}") from None
         raise DockerError("Address already in use")
+
+    async def _stands(self, nid: str, *, fresh: bool) -> Compare:
+        kv = await self._store_get(keys.network(nid)) if fresh else self._mirror.get(keys.network(nid))
+        if kv is None and not fresh:
+            kv = await self._store_get(keys.network(nid))
+        if kv is None:
+            raise NotFound(f"network {nid} not found")
+        return ModIs(kv.key, kv.mod_revision)
 
     async def _ours(self, nid: str, ip: str, endpoint_id: str, *, fresh: bool) -> Compare:
         """What must hold of the address's key so that this endpoint may have it."""
