@@ -19,7 +19,7 @@ from swarmproxy.engine.deadline import LASTING, STREAM
 from swarmproxy.lifecycle import claims, create, network, rename, update
 from swarmproxy.lifecycle import image as images
 from swarmproxy.lifecycle.context import Cluster
-from swarmproxy.lifecycle.image import failed
+from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.model.errors import DockerError, EngineUnreachable, NotFound, StoreLost
 
 JSON = {"Content-Type": "application/json"}

@@ -25,7 +25,8 @@ from swarmproxy.cluster.node import Node
 from swarmproxy.engine.deadline import BULK, LASTING
 from swarmproxy.lifecycle import image, references
 from swarmproxy.lifecycle.context import Cluster
-from swarmproxy.lifecycle.image import Image, failed
+from swarmproxy.lifecycle.image import Image
+from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.model.errors import (
     BadRequest,
     Conflict,

@@ -13,7 +13,7 @@ from swarmproxy.engine.deadline import WORK
 from swarmproxy.lifecycle import network
 from swarmproxy.lifecycle.body import EndpointShape, Tree, dress_endpoint, go_error, tree
 from swarmproxy.lifecycle.context import Cluster
-from swarmproxy.lifecycle.image import failed
+from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.model.errors import BadRequest, DockerError, Forbidden
 from swarmproxy.model.records import LOCAL, OVERLAY
 

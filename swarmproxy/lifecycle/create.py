@@ -25,7 +25,8 @@ from swarmproxy.lifecycle import image as images
 from swarmproxy.lifecycle.body import CreateBody
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.lifecycle.dress import dress
-from swarmproxy.lifecycle.image import Image, failed
+from swarmproxy.lifecycle.image import Image
+from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.lifecycle.saga import Saga
 from swarmproxy.model import options
 from swarmproxy.model.errors import BadRequest, Conflict, EngineUnreachable, NotFound

@@ -27,6 +27,7 @@ from swarmproxy.discovery.store import Absent, Delete, ModIs, Op, Put
 from swarmproxy.engine.deadline import WORK
 from swarmproxy.lifecycle import references
 from swarmproxy.lifecycle.context import Cluster
+from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.model import codec, keys
 from swarmproxy.model.errors import BadRequest, EngineFailed, EngineUnreachable, NotFound
 from swarmproxy.model.records import ImageRef
@@ -250,15 +251,6 @@ def _error_detail(body: bytes) -> str:
         return str(msgspec.json.decode(last)["error"])
     except (msgspec.DecodeError, KeyError, TypeError):
         return last.decode(errors="replace")
-
-
-def failed(status: int, body: bytes, node: Node) -> EngineFailed:
-    """An engine's error answer, passed on with its status and words."""
-    try:
-        message = str(msgspec.json.decode(body)["message"])
-    except (msgspec.DecodeError, KeyError, TypeError):
-        message = body.decode(errors="replace").strip()
-    return EngineFailed(message, node=node.name, status=status)
 
 
 async def tag(node: Node, image_id: str, reference: str) -> None:

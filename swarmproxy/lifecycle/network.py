@@ -26,7 +26,7 @@ from swarmproxy.discovery.store import Absent, Compare, Delete, ModIs, NoneNewer
 from swarmproxy.engine.deadline import WORK
 from swarmproxy.lifecycle import netspec
 from swarmproxy.lifecycle.context import Cluster
-from swarmproxy.lifecycle.image import failed
+from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.lifecycle.saga import Saga
 from swarmproxy.model import codec, keys, options
 from swarmproxy.model.errors import BadRequest, Conflict, DockerError, Forbidden, NotFound, ServerError

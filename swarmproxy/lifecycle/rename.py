@@ -16,7 +16,7 @@ from swarmproxy.discovery.store import Absent, Compare, Delete, ModIs, Op, Put
 from swarmproxy.engine.deadline import WORK
 from swarmproxy.lifecycle import claims, naming
 from swarmproxy.lifecycle.context import Cluster
-from swarmproxy.lifecycle.image import failed
+from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.lifecycle.saga import Saga
 from swarmproxy.model import codec, keys
 from swarmproxy.model.errors import BadRequest, Conflict, ServerError

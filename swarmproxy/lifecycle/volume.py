@@ -21,7 +21,7 @@ from swarmproxy.discovery.store import Absent, Delete, ModIs, Put
 from swarmproxy.engine.deadline import WORK
 from swarmproxy.lifecycle.body import go_error
 from swarmproxy.lifecycle.context import Cluster
-from swarmproxy.lifecycle.image import failed
+from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.model import codec, keys
 from swarmproxy.model.errors import BadRequest, NotFound
 from swarmproxy.model.records import Volume
