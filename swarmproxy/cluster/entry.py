@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from swarmproxy.cluster import status
+from swarmproxy.cluster.swap import swap
 from swarmproxy.model import options
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ Tree = dict[str, msgspec.Raw]
 Rewrite = Callable[[Tree, "Node"], None]
 Order = tuple[int, int, str, str]
 """(−created seconds, −nanoseconds, id, node id): smaller is newer."""
+
+Agrees = Callable[["Entry"], bool]
+"""Whether an entry shows what is known to have happened."""
 
 RUNNING = frozenset(("running", "paused", "restarting"))
 """States that a list shows without `all`; the engine counts the last two as running."""
@@ -62,6 +66,9 @@ class _Item(msgspec.Struct):
     HostConfig: _Host | None = None
     NetworkSettings: _Settings | None = None
 
+    def networks(self) -> dict[str, _Network]:
+        return (self.NetworkSettings.Networks if self.NetworkSettings else None) or {}
+
 
 _item = msgspec.json.Decoder(_Item)
 _tree = msgspec.json.Decoder(Tree)
@@ -84,6 +91,22 @@ def identity(raw: bytes) -> str:
 @lru_cache(maxsize=256)
 def _key(name: str) -> bytes:
     return msgspec.json.encode(name) + b":"
+
+
+def _translated(raw: bytes, node: Node) -> tuple[bytes, _Item]:
+    """With the cluster's network ids. An engine gives its default bridge a new id whenever it starts, and stopped
+    containers keep the old one; what the network is called tells which it is."""
+    swapped = swap(raw, node.ids_out)
+    item = _item.decode(swapped)
+    stale = {
+        network.NetworkID.encode(): options.PREDEFINED[name].encode()
+        for name, network in item.networks().items()
+        if name in options.PREDEFINED and network.NetworkID not in ("", options.PREDEFINED[name])
+    }
+    if stale:
+        swapped = swap(swapped, stale)
+        item = _item.decode(swapped)
+    return swapped, item
 
 
 class Entry:
@@ -141,8 +164,7 @@ class Entry:
         """From a list item that `node` rendered between two instants of our clock. Raises msgspec.DecodeError."""
         self.raw = bytes(raw)
         self.node = node
-        swapped = node.swap_out(self.raw)
-        item = _item.decode(swapped)
+        swapped, item = _translated(self.raw, node)
         self.id = item.Id
         self.names = tuple(item.Names or ())
         self.name = next((one[1:] for one in self.names if one.count("/") == 1), "")
@@ -154,8 +176,7 @@ class Entry:
         self.ports = item.Ports or []
         self.mounts = item.Mounts or []
         self.network_mode = item.HostConfig.NetworkMode if item.HostConfig else ""
-        networks = (item.NetworkSettings.Networks if item.NetworkSettings else None) or {}
-        self.networks = {name: network.NetworkID for name, network in networks.items()}
+        self.networks = {name: network.NetworkID for name, network in item.networks().items()}
         self.token = self.labels.get(options.LABEL_TOKEN, "")
         self.status: status.Status
         if previous is not None and previous.raw == self.raw:  # made anew, not seen anew

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from swarmproxy.cluster.entry import Entry
+from swarmproxy.cluster.entry import Agrees, Entry
 from swarmproxy.cluster.events import EventHub, container_event, translate
 from swarmproxy.cluster.lately import Lately, Recent
 from swarmproxy.model.errors import DockerError
@@ -35,15 +35,11 @@ REMEMBERED = 1024
 """Events that are recognised when they come twice."""
 PATIENCE = 1.0
 """Seconds that an event waits for its refresh."""
-LATENESS = 1.0
+LATENESS = 0.15
 """Seconds between the instant that Status counts from and its event."""
 NEWEST = 10**9 - 1
 """Nanoseconds of a container whose creation was not heard of yet: it was made just now."""
 
-SETTLING = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)
-"""Seconds between questions while the engine's list is behind its event."""
-
-Agrees = Callable[[Entry], bool]
 
 Item = tuple[dict[str, Any], "asyncio.Future[Any] | None", float]
 """Event, the refresh that it waits for, and until when (loop time)."""
@@ -167,12 +163,9 @@ class Feed:
     async def _settle(self, container: str, agrees: Agrees) -> None:
         """Asks until the list agrees with the event, a later event says something else, or patience ends."""
         try:
-            for pause in SETTLING:
-                waiter = self._monitor.want(container)
-                entry = await waiter if waiter is not None else None
-                if entry is None or agrees(entry) or self._expected.get(container) is not agrees:
-                    return
-                await asyncio.sleep(pause)
+            await self._monitor.refresh(
+                container, lambda entry: agrees(entry) or self._expected.get(container) is not agrees
+            )
         except DockerError:
             return  # the engine is lost: all is read anew when it comes back
         finally:

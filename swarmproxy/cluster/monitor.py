@@ -19,7 +19,7 @@ import msgspec
 
 from swarmproxy.cluster import health
 from swarmproxy.cluster.catalog import Catalog
-from swarmproxy.cluster.entry import Entry, identity
+from swarmproxy.cluster.entry import Agrees, Entry, identity
 from swarmproxy.cluster.events import EventHub
 from swarmproxy.cluster.feed import NEWEST, Feed
 from swarmproxy.cluster.health import Action, Seen, State
@@ -44,6 +44,8 @@ RECONCILE = (30.0, 60.0)
 """Seconds between lists."""
 PARALLEL = 4
 """Refreshes under way at one engine."""
+SETTLING = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+"""Seconds between questions while the engine's list is behind what is known to have happened."""
 PAUSE = (0.1, 0.3)
 """Seconds between two event streams."""
 AGAIN = 1.0
@@ -96,11 +98,22 @@ class Monitor:
         self.engine.observer = self._observe
 
     # -- for callers -------------------------------------------------------------------------------------------------
-    async def refresh(self, container: str) -> Entry | None:
+    async def refresh(self, container: str, agrees: Agrees = lambda _: True) -> Entry | None:
         """The entry as the engine shows it after this call began; None when there is none any more.
+
+        Args:
+            agrees: asked of the entry; while it says no the engine is asked again, for `sum(SETTLING)` seconds.
 
         Raises EngineUnreachable, or EngineFailed when the engine refused to list.
         """
+        for pause in SETTLING:
+            entry = await self._refreshed(container)
+            if entry is None or agrees(entry):
+                return entry
+            await asyncio.sleep(pause)
+        return await self._refreshed(container)
+
+    async def _refreshed(self, container: str) -> Entry | None:
         if not self.node.answering:
             raise EngineUnreachable(
                 f"Cannot connect to the Docker daemon at {self.engine.address.shown}. Is the docker daemon running?",

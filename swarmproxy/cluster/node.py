@@ -9,13 +9,13 @@ Network ids: `local_of` and `cluster_of` translate between an engine's own ids a
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from swarmproxy.cluster.health import Health, State
+from swarmproxy.cluster.swap import swap
 from swarmproxy.model.options import PREDEFINED
 from swarmproxy.model.records import Member
 
@@ -23,15 +23,8 @@ if TYPE_CHECKING:
     from swarmproxy.cluster.entry import Entry
     from swarmproxy.engine.client import Engine
 
-_ID = re.compile(rb"[0-9a-f]{64}")
-
 FORMER_IDS = 1024
 """How many dropped network copies are still recognised in late events."""
-
-
-def swap(data: bytes, ids: Mapping[bytes, bytes]) -> bytes:
-    """Every 64-hex id that `ids` knows, replaced; one pass over the bytes."""
-    return _ID.sub(lambda found: ids.get(found[0], found[0]), data) if ids else data
 
 
 class Node:

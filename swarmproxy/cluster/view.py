@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from swarmproxy.cluster.catalog import Catalog, Change
-from swarmproxy.cluster.entry import Entry, Rewrite
+from swarmproxy.cluster.entry import Agrees, Entry, Rewrite
 from swarmproxy.cluster.events import EventHub
 from swarmproxy.cluster.feed import driver_of
 from swarmproxy.cluster.lately import Lately
@@ -142,12 +142,15 @@ class View:
             raise EngineUnreachable(f"node {node_id} is not a member of this cluster")
         return monitor
 
-    async def refresh(self, node_id: str, container_id: str) -> Entry | None:
+    async def refresh(self, node_id: str, container_id: str, *, agrees: Agrees = lambda _: True) -> Entry | None:
         """The engine's word, asked for after this call began. None when the container is gone.
+
+        An engine wakes waiters, and answers a kill, some milliseconds before its own list shows the end: `agrees` says
+        whether an entry shows what the caller knows to have happened; the engine is asked again, for 0.8 s at most.
 
         Raises EngineUnreachable, or EngineFailed when the engine refused to answer.
         """
-        return await self._monitor(node_id).refresh(container_id)
+        return await self._monitor(node_id).refresh(container_id, agrees)
 
     def gone(self, node_id: str, container_id: str) -> None:
         """The engine has said that it removed this container."""

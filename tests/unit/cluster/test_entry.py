@@ -115,6 +115,14 @@ def test_network_ids_are_swapped_everywhere_in_the_item() -> None:
     assert place.former[local] == cluster
 
 
+def test_a_stopped_container_keeps_the_bridges_old_id_and_shows_the_clusters() -> None:
+    old, bridge = "4" * 64, options.PREDEFINED["bridge"]
+    fields = {"NetworkSettings": {"Networks": {"bridge": {"NetworkID": old}, "n": {"NetworkID": ""}}}}
+    one = entry(A, **fields)
+    assert one.networks == {"bridge": bridge, "n": ""}
+    assert read(one)["NetworkSettings"]["Networks"]["bridge"]["NetworkID"] == bridge
+
+
 @pytest.mark.parametrize(
     ("address", "vtep", "shown", "ip"),
     [

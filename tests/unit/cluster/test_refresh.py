@@ -131,6 +131,15 @@ class Overtaking(RuleBasedStateMachine):
             for _, caller in self.ledger.finish(flight.fetch, self.now):
                 self.serve(caller)
 
+    @rule(container=ids)
+    def command_is_served_at_once(self, container: str) -> None:
+        """The usual course, whatever else is under way."""
+        self.something_happens(container, "command")
+        if container in self.ledger.due(9):
+            flight = Flight(self.ledger.begin((container,)))
+            self.flights.append(flight)
+            self.answer_is_applied(len(self.flights) - 1, 9)
+
     def apply(self, flight: Flight, container: str) -> None:
         assert flight.answer is not None
         known, told = self.view.get(container), flight.answer.get(container)
