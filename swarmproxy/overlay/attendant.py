@@ -23,7 +23,7 @@ from swarmproxy.model.records import Address, Endpoint
 from swarmproxy.overlay.fabric import Fabric, NetworkCall
 from swarmproxy.overlay.localengine import EngineAway, LocalEngine, NetworkShape
 from swarmproxy.overlay.names import rename
-from swarmproxy.overlay.reconcile import Found, plan
+from swarmproxy.overlay.reconcile import GRACE, Found, plan
 from swarmproxy.overlay.restore import restore
 
 __all__ = ["Attendant"]
@@ -138,23 +138,28 @@ class Attendant:
 
     # ------------------------------------------------------------------------------------------- looks
     async def _looks(self) -> None:
+        pause = EVERY
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(EVERY):
+                async with asyncio.timeout(pause):
                     await self._hint.wait()
             await asyncio.sleep(SETTLE)
             self._hint.clear()
+            pause = EVERY
             try:
-                await self.look()
+                pause = GRACE if await self.look() else EVERY
             except (EngineAway, Unavailable) as error:
                 log.info("reconcile put off: %s", error)
             except Exception:
                 log.exception("reconcile failed")
 
-    async def look(self) -> None:
-        """A whole look, and what follows from it. Raises EngineAway or Unavailable: then nothing was taken away."""
+    async def look(self) -> bool:
+        """A whole look, and what follows from it; True when something is still too young to be judged.
+
+        Raises EngineAway or Unavailable: then nothing was taken away.
+        """
         if self._cache.lost_since is not None:
-            return
+            return False
         shapes = await self._engine.networks(options.DRIVER)
         await self._adopt(shapes)
         await self._restore(shapes)
@@ -181,6 +186,7 @@ class Attendant:
         if swept := await fabric.segments.sweep(known, self._strays):
             log.info("%d stray interfaces deleted", swept)
         await self._names(shapes)
+        return todo.later
 
     async def _found(self, shapes: list[NetworkShape]) -> Found:
         _, addresses = await self._store.list(keys.IPAM)

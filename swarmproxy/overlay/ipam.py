@@ -120,8 +120,8 @@ class Ipam:
         """
         if self._mirror.lost_since is not None:
             raise StoreLost("no address can be given while the cluster's store is away")
-        pool, name = await self._pool(nid, cidr)
         try:
+            pool, name = await self._pool(nid, cidr)
             if asked:
                 return await self._claim(nid, pool, pool.parse(asked))
             return await self._next(nid, pool, name)

@@ -53,6 +53,8 @@ class Plan:
     """The engine's networks whose cluster network is gone: to be deleted on the engine."""
     forget: list[str] = field(default_factory=list)
     """Networks that the engine does not have any more."""
+    later: bool = False
+    """Something would go, but is too young: look again after the grace."""
 
 
 def plan(found: Found, *, grace: float = GRACE) -> Plan:
@@ -63,6 +65,7 @@ def plan(found: Found, *, grace: float = GRACE) -> Plan:
     for endpoint_id, local in found.endpoints.items():
         if endpoint_id in found.live or local.since > old:
             kept[endpoint_id] = local
+            result.later |= endpoint_id not in found.live
         else:
             result.endpoints.append(endpoint_id)
     held = {(local.nid, ip) for local in kept.values() for ip in local.addresses}
@@ -72,6 +75,7 @@ def plan(found: Found, *, grace: float = GRACE) -> Plan:
         if endpoint_id not in kept and endpoint_id not in gone and not _fresh(nid, record, young):
             result.records.append((nid, endpoint_id))
     result.addresses = [place for place in found.addresses if place not in held and place not in young]
+    result.later |= any(place not in held for place in young)
     in_use = {local.network for local in kept.values()} | found.busy
     for network_id, network in found.networks.items():
         if network_id not in found.engine_networks:

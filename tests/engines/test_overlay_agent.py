@@ -313,6 +313,32 @@ def test_a_lost_state_file_and_lost_records_are_made_again_from_the_engine(lab: 
     assert len(stored(keys.IPAM)) == 2
 
 
+def test_without_the_store_traffic_and_names_go_on(lab: Lab, overlay: Overlay) -> None:
+    for node, name in ((OLD, "aa"), (OLD, "short"), (NEW, "bb")):
+        overlay.run(node, name)
+    lab.kill("etcd")
+    try:
+        ping(lab, NEW, "bb", "aa")
+        until(lambda: "store lost" in lab.node(OLD).agent_log.read_text(), "the agent knows")
+        began = time.monotonic()
+        docker(lab, OLD, "stop", "-t", "0", "short")
+        refused = overlay.run(OLD, "more", ok=False)
+        assert "store" in refused
+        assert time.monotonic() - began < 5
+        there = next(iter(addresses(lab, NEW, "bb", "aa")))
+        lab.kill(NEW, "agent")
+        lab.start_agent(NEW)
+        lab.node(NEW).await_plugin()
+        ping(lab, NEW, "bb", there)  # what its predecessor left in the kernel is kept
+    finally:
+        lab.start_etcd()
+    until(lambda: addresses(lab, NEW, "bb", "aa"), "names after the outage", 20)
+    assert addresses(lab, NEW, "bb", "nobody") == set()
+    until(
+        lambda: len(stored(keys.IPAM)) == len(overlay.endpoints()) == 2, "what was stopped meanwhile is given back", 40
+    )
+
+
 def test_a_node_that_leaves_takes_everything_along(lab: Lab) -> None:
     for node in (OLD, NEW):
         if found := docker(lab, node, "ps", "-aq").split():

@@ -39,22 +39,22 @@ def test_everything_in_order_stays() -> None:
         records={("nid", "e1"): Endpoint(ip="10.0.0.2")},
     )
     todo = plan(seen)
-    assert not (todo.endpoints or todo.records or todo.addresses or todo.remove or todo.forget)
+    assert not (todo.endpoints or todo.records or todo.addresses or todo.remove or todo.forget or todo.later)
 
 
 def test_an_endpoint_that_the_engine_lost_goes_with_its_address_but_not_before_the_grace() -> None:
     addresses = {("nid", "10.0.0.2"): Address(endpoint="e1", since=NOW - 100)}
     todo = plan(found(endpoints={"e1": local("10.0.0.2", NOW - 100)}, addresses=addresses))
-    assert (todo.endpoints, todo.addresses) == (["e1"], [("nid", "10.0.0.2")])
+    assert (todo.endpoints, todo.addresses, todo.later) == (["e1"], [("nid", "10.0.0.2")], False)
     young = plan(found(endpoints={"e1": local("10.0.0.2", NOW - 5)}, addresses=addresses))
-    assert (young.endpoints, young.addresses) == ([], [])
+    assert (young.endpoints, young.addresses, young.later) == ([], [], True)
 
 
 def test_an_address_whose_endpoint_is_on_its_way_stays() -> None:
     todo = plan(
         found(addresses={("nid", "10.0.0.2"): Address(since=NOW - 5), ("nid", "10.0.0.3"): Address(since=NOW - 50)})
     )
-    assert todo.addresses == [("nid", "10.0.0.3")]
+    assert (todo.addresses, todo.later) == ([("nid", "10.0.0.3")], True)
 
 
 def test_a_record_without_endpoint_goes_unless_it_was_just_written() -> None:
