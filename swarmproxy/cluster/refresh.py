@@ -5,7 +5,8 @@ shows is true at some instant between its start and its end. So two answers that
 rules are:
 
 - One refresh of an id is in flight at a time, and at most one more is due.
-- A list leaves alone every id whose refresh is in flight or due: the refresh will tell.
+- A list leaves alone every id whose refresh is in flight or due: the refresh will tell, or a further one where that
+  in flight began before the list.
 - An answer may change or delete an entry only if no other answer was applied to it since this one started. What a list
   may not say for that reason is asked again, so nothing stays wrong.
 - A destroyed id stays dead: `TOMBSTONE` seconds, and longer while an answer is under way that started before.
@@ -101,7 +102,10 @@ class Ledger(Generic[W]):
             return False
         if fetch.ids is not None:
             return True
-        if container in self._flying or container in self._due:
+        flying = self._flying.get(container)
+        if flying is not None and flying.start < fetch.start:
+            self._due[container] = None  # its answer may be older than this list
+        if flying is not None or container in self._due:
             return False
         if self._touched.get(container, 0) > fetch.start:
             self._due[container] = None
