@@ -134,9 +134,14 @@ class Fabric:
             gateway6=(six[0][1] or str(ipaddress.ip_network(six[0][0])[1])) if six else "",
             mtu=overlay_mtu(asked=asked, underlays=self._peers.mtus, vtep=self._vtep),
             internal=call.internal,
+            since=time.time(),
         )
         self.state.networks[network_id] = spec
-        await self.open(spec)
+        try:
+            await self.open(spec)
+        except BaseException:
+            del self.state.networks[network_id]  # the engine will not call DeleteNetwork
+            raise
         await self.save()
         return spec
 

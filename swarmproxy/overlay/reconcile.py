@@ -79,7 +79,9 @@ def plan(found: Found, *, grace: float = GRACE) -> Plan:
     in_use = {local.network for local in kept.values()} | found.busy
     for network_id, network in found.networks.items():
         if network_id not in found.engine_networks:
-            if network_id not in in_use:
+            if network.since > old:
+                result.later = True  # the engine lists it only when we have made it
+            elif network_id not in in_use:
                 result.forget.append(network_id)
         elif network.nid not in found.cluster_networks and network_id not in in_use:
             result.remove.append(network_id)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from swarmproxy.overlay.forwarding import Change, Forwarding
+from swarmproxy.overlay.namespace import is_mounted
 from swarmproxy.overlay.netlink import Netlink
 from swarmproxy.overlay.state import LocalNetwork
 from swarmproxy.overlay.vxlan import Segment, Underlay, remove, stray_veths
@@ -60,10 +61,11 @@ class Segments:
                 return found
             path = self._folder / str(spec.vni)
             segment = Segment(spec, path, host=self._netlink.host, underlay=self._underlay)
+            adopted = is_mounted(path)
             try:
                 await self._netlink.run(segment.ensure())
             except BaseException:
-                await self._netlink.run(segment.release())
+                await self._netlink.run(segment.release() if adopted else segment.destroy())
                 raise
             self._segments[spec.nid] = segment
             if self.opened is not None:

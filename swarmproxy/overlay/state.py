@@ -30,6 +30,8 @@ class LocalNetwork(msgspec.Struct, kw_only=True, omit_defaults=True):
     mtu: int = 1450
     """Bytes inside the overlay."""
     internal: bool = False
+    since: float = 0.0
+    """Unix seconds."""
 
 
 class LocalEndpoint(msgspec.Struct, kw_only=True, omit_defaults=True):

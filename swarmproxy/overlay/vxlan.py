@@ -204,7 +204,9 @@ class Segment:
         self._route, self._batch, self._fd = None, None, -1
 
     async def destroy(self) -> None:
-        """Deletes devices and namespace."""
+        """Deletes devices and namespace, also those of a failed `ensure`."""
+        if born := await find(self._host, f"vx{self.spec.vni}"):
+            await remove(self._host, born)
         if self._route is not None:
             for index in (self._vxlan, self._bridge):
                 if index:

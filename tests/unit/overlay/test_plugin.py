@@ -278,3 +278,14 @@ async def test_a_wiped_record_does_not_keep_an_endpoint_from_going(rig: Rig) -> 
     await rig.shared.store.txn([], [Delete(keys.endpoint(NID, EID)), Delete(keys.address(NID, "10.9.0.2"))])
     assert await rig.call("NetworkDriver.DeleteEndpoint", NetworkID=NET, EndpointID=EID) == {}
     assert await rig.call("IpamDriver.ReleaseAddress", **POOL, Address="10.9.0.2") == {}
+
+
+async def test_a_network_that_the_kernel_refuses_is_not_remembered(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.call("NetworkDriver.DeleteNetwork", NetworkID=NET)
+
+    async def refuse(spec: LocalNetwork) -> None:
+        raise OSError("VXLAN device with the specified VNI already exists")
+
+    monkeypatch.setattr(rig.kernel, "ensure", refuse)
+    assert "already exists" in (await rig.network())["Err"]
+    assert rig.state.networks == {}

@@ -74,3 +74,9 @@ def test_a_network_that_the_engine_does_not_have_is_forgotten() -> None:
     assert plan(found(engine_networks=frozenset())).forget == ["net"]
     busy = plan(found(engine_networks=frozenset(), live=frozenset({"e1"}), endpoints={"e1": local("10.0.0.2")}))
     assert busy.forget == []
+
+
+def test_a_network_being_made_is_not_taken_for_a_lost_one() -> None:
+    young = LocalNetwork(nid="nid", vni=1, cidr="10.0.0.0/24", gateway="10.0.0.1", since=NOW - 1)
+    todo = plan(found(engine_networks=frozenset(), networks={"net": young}))
+    assert (todo.forget, todo.later) == ([], True)
