@@ -9,6 +9,7 @@ import asyncio
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -19,7 +20,7 @@ import pytest
 
 from swarmproxy.discovery.etcd import EtcdStore
 from swarmproxy.discovery.store import KV, Delete, Put
-from swarmproxy.lab import Lab
+from swarmproxy.lab import Lab, processes
 from swarmproxy.model import keys
 from swarmproxy.model.codec import decode, encode
 from swarmproxy.model.options import DNS_ADDRESS
@@ -337,6 +338,37 @@ def test_without_the_store_traffic_and_names_go_on(lab: Lab, overlay: Overlay) -
     until(
         lambda: len(stored(keys.IPAM)) == len(overlay.endpoints()) == 2, "what was stopped meanwhile is given back", 40
     )
+
+
+def test_a_host_that_lost_power_comes_back_with_its_networks(lab: Lab, overlay: Overlay) -> None:
+    for node, name in ((OLD, "aa"), (NEW, "bb")):
+        overlay.run(node, name, "--restart", "always")
+    lab.kill(NEW)
+    lab.node(NEW).power_on()
+    lab.start_agent(NEW)
+    lab.node(NEW).await_plugin()
+    lab.start_engine(NEW)
+    until(lambda: "bb" in docker(lab, NEW, "ps", "--format", "{{.Names}}").split(), "bb runs", 30)
+    until(lambda: len(addresses(lab, OLD, "aa", "bb")) == 1, "one bb is known", 30)
+    ping(lab, OLD, "aa", "bb")
+    ping(lab, NEW, "bb", "aa")
+    until(lambda: len(stored(keys.IPAM)) == len(overlay.endpoints()) == 2, "no leftovers", 40)
+
+
+def test_a_stopped_agent_says_so_and_leaves_the_devices(lab: Lab, overlay: Overlay) -> None:
+    for node, name in ((OLD, "aa"), (NEW, "bb")):
+        overlay.run(node, name)
+    there = next(iter(addresses(lab, NEW, "bb", "aa")))
+    before = len(stored(keys.AGENTS))
+    processes.send(processes.pids(lab.node(OLD).unit, "agent"), signal.SIGTERM)
+    until(lambda: len(stored(keys.AGENTS)) == before - 1, "the lease is given up", 3)
+    until(lambda: not processes.pids(lab.node(OLD).unit, "agent"), "the process ends", 3)
+    assert not lab.node(OLD).has_plugin()
+    ping(lab, NEW, "bb", there)
+    lab.start_agent(OLD)
+    lab.node(OLD).await_plugin()
+    ping(lab, NEW, "bb", "aa")
+    assert "rror" not in lab.node(OLD).agent_log.read_text().rpartition("serves")[2]
 
 
 def test_a_node_that_leaves_takes_everything_along(lab: Lab) -> None:
