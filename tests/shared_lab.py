@@ -21,7 +21,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
 
 from swarmproxy.lab import Lab, Node
 from swarmproxy.model import keys
@@ -217,8 +216,7 @@ class Cleaner:
 
     def __init__(self, lab: Lab, docker: Cli) -> None:
         self.lab, self.docker, self.etcd = lab, docker, Etcd(lab)
-        self.images = {node.name: _tags(node) for node in lab.nodes}
-        self.references = set(self.etcd.under(keys.IMAGES))
+        self.images = set().union(*(_tags(node) for node in lab.nodes))
 
     def clean(self) -> None:
         """Containers go behind the product's back, networks and volumes through it.
@@ -250,12 +248,10 @@ class Cleaner:
         names = [volume["Name"] for node in self.lab.nodes for volume in _volumes(node)]
         if volumes := {*names, *(record["name"] for record in self.etcd.under(keys.VOLUMES).values())}:
             self.docker("volume", "rm", "-f", *sorted(volumes), check=False)
-        new = {tag for node in self.lab.nodes for tag in _tags(node) - self.images[node.name]}
-        stale = {quote(tag, safe="") for tag in new} | {
-            key.removeprefix(keys.IMAGES) for key in set(self.etcd.under(keys.IMAGES)) - self.references
-        }
-        if stale:
-            self.docker("rmi", "-f", *sorted(map(_unquoted, stale)), check=False)
+        tags = set().union(*(_tags(node) for node in self.lab.nodes))
+        known = {keys.parts(key)[-1] for key in self.etcd.under(keys.IMAGES)}
+        if stale := (tags | known) - self.images:
+            self.docker("rmi", "-f", *sorted(stale), check=False)
 
     def _left(self) -> list[str]:
         found = self.etcd.held(MADE)
@@ -270,10 +266,6 @@ class Cleaner:
         for prefix in prefixes:
             self.etcd.wipe(prefix)
         return found
-
-
-def _unquoted(key: str) -> str:
-    return keys.parts(key)[-1]
 
 
 def _volumes(node: Node) -> list[dict[str, Any]]:
