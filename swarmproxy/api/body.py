@@ -28,6 +28,8 @@ async def read_json(request: web.BaseRequest, limit: int, *, optional: bool) -> 
         raise BadRequest(EMPTY)
     check_type(kind)
     body = await read_limited(request, limit)
+    if optional and not body:
+        return b"{}"
     check_json(body)
     return body
 
@@ -47,6 +49,7 @@ async def read_limited(request: web.BaseRequest, limit: int) -> bytes:
     """The whole body; raises 413 beyond `limit` bytes, before more than that is held."""
     if (request.content_length or 0) > limit:
         raise _too_large(limit)
+    go_on(request)
     parts: list[bytes] = []
     size = 0
     async for part in request.content.iter_any():
@@ -55,6 +58,12 @@ async def read_limited(request: web.BaseRequest, limit: int) -> bytes:
             raise _too_large(limit)
         parts.append(part)
     return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def go_on(request: web.BaseRequest) -> None:
+    """Answers `Expect: 100-continue`; the body does not come before that."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def _too_large(limit: int) -> DockerError:

@@ -11,11 +11,16 @@ Also, a client that shuts its sending side keeps its connection while an upgrade
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from typing import Any
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
+
+from swarmproxy.api import replies
+
+log = logging.getLogger(__name__)
 
 _UPGRADE = re.compile(rb"^upgrade[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*(\d+)", re.IGNORECASE | re.MULTILINE)
@@ -95,6 +100,22 @@ class Connection(RequestHandler):
             self.close()
         elif data:
             super().data_received(data)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What is no HTTP is refused in the API's shape; it is a client's fault and no traceback in our log."""
+        if request.writer.output_size:
+            raise ConnectionResetError("the reply has begun")
+        log.log(logging.INFO if status < 500 else logging.ERROR, "request refused: %s", exc or message)
+        words = (message or "").strip().partition("\n")[0].rstrip(":") or "the request cannot be read"
+        reply = replies.error(status, words)
+        reply.force_close()
+        return reply
 
     def discard(self) -> None:
         """Drops what was held and takes nothing more; the connection closes behind the present reply."""

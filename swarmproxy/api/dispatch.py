@@ -16,6 +16,7 @@ from typing import Generic
 from urllib.parse import quote, unquote
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestPayloadError
 
 from swarmproxy.api import replies
 from swarmproxy.api.call import C, Call
@@ -73,6 +74,9 @@ class Dispatcher(Generic[C]):
             reply = replies.failure(problem, self._identity())
         except (ConnectionError, asyncio.CancelledError):
             raise
+        except RequestPayloadError as problem:
+            reply = replies.error(400, f"the request's body is broken: {problem}", self._identity())
+            reply.force_close()
         except Exception as problem:
             if request.writer.output_size:
                 raise

@@ -23,7 +23,7 @@ from aiohttp import web
 from swarmproxy.api.body import read_limited
 from swarmproxy.api.call import C, Call
 from swarmproxy.api.connection import Connection
-from swarmproxy.api.passthrough import RelayedWhole, go_on, relayed
+from swarmproxy.api.passthrough import RelayedWhole, relayed
 from swarmproxy.engine.client import Engine
 from swarmproxy.engine.deadline import STREAM
 from swarmproxy.engine.sockets import keep_alive
@@ -130,7 +130,6 @@ async def hijack(call: Call[C], engine: Engine, path: str) -> web.StreamResponse
     request = call.request
     connection = request.protocol
     assert isinstance(connection, Connection)
-    go_on(request)
     body = await read_limited(request, BODY_LIMIT) if request.body_exists else None
     if body is None and request.content_length is not None:
         body = b""

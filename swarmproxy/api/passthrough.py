@@ -17,7 +17,7 @@ from typing import Any
 
 from aiohttp import hdrs, web
 
-from swarmproxy.api.body import read_limited
+from swarmproxy.api.body import go_on, read_limited
 from swarmproxy.api.call import C, Call
 from swarmproxy.api.route import Route
 from swarmproxy.engine.client import Engine
@@ -110,19 +110,12 @@ async def upload(request: web.BaseRequest, headers: list[tuple[str, str]]) -> by
     length = request.content_length
     if not request.body_exists or length == 0:
         return None
-    if "Expect" in request.headers:
-        go_on(request)
     if length is not None and length <= SMALL_UPLOAD:
         return await read_limited(request, length)
+    go_on(request)
     if length is not None:
         headers.append(("Content-Length", str(length)))
     return request.content.iter_any()
-
-
-def go_on(request: web.BaseRequest) -> None:
-    """Answers `Expect: 100-continue`; the body does not come before that."""
-    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
-        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 def relayed(kind: type[Relayed], call: Call[C], status: int, reason: str, sent: Iterable[tuple[str, str]]) -> Relayed:

@@ -27,7 +27,7 @@ from yarl import URL
 from swarmproxy.engine import reason
 from swarmproxy.engine.address import Address
 from swarmproxy.engine.connect import connector, dial
-from swarmproxy.engine.deadline import BULK, QUICK, STREAM, Deadline
+from swarmproxy.engine.deadline import BULK, CONNECT, QUICK, STREAM, Deadline
 from swarmproxy.engine.limit import Place
 from swarmproxy.engine.stream import Stream, Upload
 from swarmproxy.engine.tunnel import Tunnel
@@ -235,8 +235,11 @@ class Engine:
         try:
             async with asyncio.timeout(deadline.total) as whole:
                 await place.take()
-                async with asyncio.timeout(deadline.first if body is None else None):
+                if deadline.first is None or body is not None:
                     response = await self._send(method, url, content, headers)
+                else:
+                    async with asyncio.timeout(deadline.first):
+                        response = await self._send(method, url, content, headers)
 
                 def unbind() -> None:
                     whole.reschedule(None)
@@ -287,7 +290,7 @@ class Engine:
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=_SKIPPED,
-            timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=3.0),
+            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT),
             read_bufsize=READ_BUFFER,
         )
         session._retry_connection = False  # it would repeat DELETE and PUT too

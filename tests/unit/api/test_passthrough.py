@@ -281,6 +281,58 @@ async def test_an_upload_of_known_length_keeps_it_and_expectations_are_met_here(
     assert "Expect" not in seen[0]
 
 
+@both_loops
+async def test_an_engine_that_refuses_an_upload_early_is_heard() -> None:
+    async def script(reader: Reader, writer: Writer) -> None:
+        await read_head(reader)
+        writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+    async with proxy(script, ARCHIVE) as running:
+        reader, writer = await running.connect()
+        writer.write(b"PUT /containers/web/archive HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n")
+        writer.write(chunk(bytes(100_000)) * 50)
+        assert (await read_head(reader)).startswith("HTTP/1.1 404")
+        assert await reader.readexactly(2) == b"{}"
+        writer.close()
+
+
+@both_loops
+async def test_a_broken_upload_is_the_clients_fault() -> None:
+    async def script(reader: Reader, writer: Writer) -> None:
+        await reader.read()
+
+    async with proxy(script, ARCHIVE) as running:
+        seen: list[str] = []
+        running.engine.observer = lambda what, why: seen.append(what)
+        for wait in (False, True):
+            reader, writer = await running.connect()
+            writer.write(b"PUT /containers/web/archive HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n")
+            if wait:
+                writer.write(chunk(b"good"))
+                await until(lambda: running.fake.opened == 1)
+            writer.write(b"zz\r\n")
+            assert (await read_head(reader)).partition(" ")[2].startswith("400")
+            assert (await reader.read()).startswith(b'{"message":')
+            writer.close()
+        await until(lambda: running.fake.closed == 1)
+    assert seen == []
+
+
+@both_loops
+async def test_an_old_client_gets_a_stream_until_close() -> None:
+    reply = CHUNKED + chunk(b"one") + chunk(b"two") + b"0\r\n\r\n"
+    async with proxy(replying(reply), LOGS) as running:
+        reader, writer = await running.connect()
+        writer.write(b"GET /containers/web/logs HTTP/1.0\r\n\r\n")
+        head = await read_head(reader)
+        assert head.startswith("HTTP/1.0 200")
+        assert "chunked" not in head
+        assert await reader.read() == b"onetwo"
+        writer.close()
+
+
 async def follow(running: Running) -> tuple[Reader, Writer]:
     reader, writer = await running.connect()
     writer.write(b"GET /containers/web/logs?follow=1 HTTP/1.1\r\nHost: d\r\n\r\n")

@@ -10,6 +10,7 @@ import pytest
 from swarmproxy.engine.client import Engine, Observation
 from swarmproxy.engine.deadline import QUICK, STREAM, WORK, Deadline
 from swarmproxy.model.errors import EngineTimeout, EngineUnreachable
+from tests.unit.api.plumbing import until
 
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 OK = b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 2\r\n\r\n{}"
@@ -183,8 +184,7 @@ async def test_calls_wait_for_a_place_within_their_deadline_streams_and_probes_d
 
     async with engine(gated, limit=2) as (client, peer, seen):
         slow = [asyncio.ensure_future(client.call("GET", "/slow")) for _ in range(2)]
-        while len(peer.heads) < 2:
-            await asyncio.sleep(0)
+        await until(lambda: len(peer.heads) == 2)
         with pytest.raises(EngineTimeout, match="busy with 2 other calls"):
             await client.call("GET", "/fast", deadline=SHORT)
         assert seen == []
@@ -199,8 +199,7 @@ async def test_calls_wait_for_a_place_within_their_deadline_streams_and_probes_d
 async def test_a_cancelled_call_gives_its_place_back() -> None:
     async with engine(silent, limit=1) as (client, peer, _):
         task = asyncio.ensure_future(client.call("GET", "/slow"))
-        while not peer.heads:
-            await asyncio.sleep(0)
+        await until(lambda: peer.heads)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
