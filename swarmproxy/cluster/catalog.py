@@ -179,7 +179,8 @@ class Catalog:
         """The engine was given up or came back: all its texts say so."""
         for entry in node.containers.values():
             entry.age()
-            self._spoil(entry)
+        self._all.spoil_all()
+        self._running.spoil_all()
 
     def _spoil(self, entry: Entry) -> None:
         self._all.spoil(entry)

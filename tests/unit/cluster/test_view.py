@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
+from msgspec.json import encode as encode_json
 
 from swarmproxy.cluster import monitor
 from swarmproxy.cluster.catalog import Change
@@ -15,6 +17,13 @@ from swarmproxy.model.errors import BadRequest, EngineUnreachable, NotFound
 from swarmproxy.model.records import BOUND, Agent, Alloc, Name, NetworkCopy
 from swarmproxy.testing import SimEngine
 from tests.unit.cluster.conftest import Cluster, command, create, running, until
+
+
+def silently_exit(engine: SimEngine, identity: str) -> None:
+    """What a late list does: it shows the end, and nothing is said any more."""
+    container = engine.containers[identity]
+    container.status, container.finished = "exited", container.started
+    container.changed()
 
 
 async def test_a_caller_sees_its_own_change_at_once(two: Cluster) -> None:
@@ -374,3 +383,46 @@ async def test_thousands_are_listed_by_pages(two: Cluster) -> None:
     assert 3 <= len(chunks) <= 10
     assert len(two.listed()) == 1500
     await engine.stop()
+
+
+async def test_an_event_that_runs_ahead_of_the_engines_list_is_asked_about_until_they_agree(two: Cluster) -> None:
+    """As 20.10 does it with `die` and `pause`: the event first, the list some milliseconds later."""
+    node, engine = two.view.nodes["N1"], two.engines[0]
+    identity = await create(node, "web")
+    await command(node, "POST", f"/containers/{identity}/start")
+    await until(lambda: two.names(all=False) == ["/web"])
+    before = len(engine.calls)
+    shape = {"Type": "container", "Action": "die", "Actor": {"ID": identity, "Attributes": {"exitCode": "0"}}}
+    two.view._membership.monitors["N1"].feed.take(encode_json(shape | {"timeNano": time.time_ns()}) + b"\n")
+    await until(lambda: len(engine.calls) >= before + 3)
+    assert two.entry("web").state == "running"
+    silently_exit(engine, identity)
+    await until(lambda: two.entry("web").state == "exited")
+
+
+async def test_a_caller_who_knows_what_happened_waits_for_the_engines_list(two: Cluster) -> None:
+    node, engine = two.view.nodes["N1"], two.engines[0]
+    identity = await create(node, "web")
+    await command(node, "POST", f"/containers/{identity}/start")
+    await two.view.refresh("N1", identity)
+    before = len(engine.calls)
+    asking = asyncio.create_task(two.view.refresh("N1", identity, agrees=lambda entry: not entry.running))
+    await until(lambda: len(engine.calls) >= before + 3)
+    assert not asking.done()
+    silently_exit(engine, identity)
+    entry = await asking
+    assert entry is not None and entry.state == "exited"
+
+
+async def test_a_proxy_that_lags_does_not_blame_the_engines() -> None:
+    clock = [100.0]
+    cluster = Cluster(())
+    membership = cluster.new_view(monotonic=lambda: clock[0])._membership
+    assert not membership.lagging()
+    clock[0] += 5.0  # the loop stood still
+    assert membership.lagging()
+    membership._due = clock[0] + 0.25
+    assert membership.lagging()
+    clock[0] += 4.0
+    membership._due = clock[0] + 0.25
+    assert not membership.lagging()
