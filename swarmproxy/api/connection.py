@@ -16,7 +16,7 @@ import re
 from typing import Any
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 
 from swarmproxy.api import replies
 
@@ -49,6 +49,8 @@ class Connection(RequestHandler):
             data, self._partial = self._partial + data, b""
         elif not self._idle() or not data:
             super().data_received(data)
+            if self._messages and self._current_request is not None:
+                self._break_upload(self._current_request)
             return
         end = data.find(b"\r\n\r\n")
         if end < 0:
@@ -64,6 +66,12 @@ class Connection(RequestHandler):
         self.holding = True
         self._due = end + 4 + (int(length[1]) if length else 0)
         self._hold(data)
+
+    def _break_upload(self, request: web.BaseRequest) -> None:
+        """A body that stops being HTTP would else be waited for until the client goes."""
+        last = self._messages[-1][0]
+        if isinstance(last, _ErrInfo) and not request.content.is_eof():
+            request.content.set_exception(RequestPayloadError(last.message))
 
     def _idle(self) -> bool:
         """Whether the next byte begins a request."""
