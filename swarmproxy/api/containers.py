@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -12,6 +13,7 @@ from aiohttp import web
 
 from swarmproxy.api import containerfilter, filters, replies, rewrite
 from swarmproxy.api.call import Call
+from swarmproxy.api.route import Route, Then
 from swarmproxy.cluster.entry import Entry
 from swarmproxy.cluster.node import Node
 from swarmproxy.engine.client import Engine
@@ -53,12 +55,29 @@ async def exec_owner(call: Call[Cluster]) -> tuple[Engine, str]:
     return node.engine, exec_id
 
 
-async def refresh_after(call: Call[Cluster], _: object) -> None:
-    """A caller always sees its own change: the container is read again before the reply's end is sent."""
-    if call.owner is not None:
-        entry = call.cluster.view.find(call.owner[1])
-        if entry is not None:
-            await call.cluster.view.refresh(entry.node.id, entry.id)
+def _ended(entry: Entry) -> bool:
+    return entry.state not in ("running", "paused")
+
+
+_AGREES: dict[Then, Callable[[Entry], bool]] = {
+    Then.ENDED: _ended,
+    Then.RUNNING: lambda entry: entry.state != "paused",
+    Then.PAUSED: lambda entry: entry.state == "paused",
+}
+FATAL = ("", "KILL", "SIGKILL", "9")
+"""Signals after which a container has ended for certain."""
+
+
+async def refresh_after(call: Call[Cluster], route: Route[Cluster]) -> None:
+    """A caller always sees its own change: the container is read again before the reply's end is sent.
+
+    An engine answers some commands before its own list knows of them, so the row says what the list must show.
+    """
+    if call.owner is None or (entry := call.cluster.view.find(call.owner[1])) is None:
+        return
+    obeyed = call.status in (200, 204) and call.query.get("signal").upper() in FATAL
+    agrees = _AGREES.get(route.then) if obeyed else None
+    await call.cluster.view.refresh(entry.node.id, entry.id, agrees=agrees or (lambda _: True))
 
 
 def _limit(text: str) -> int:
@@ -166,9 +185,9 @@ async def start(call: Call[Cluster]) -> web.StreamResponse:
     return replies.empty(call, answer.status)
 
 
-async def _refresh_quietly(cluster: Cluster, entry: Entry) -> None:
+async def _refresh_quietly(cluster: Cluster, entry: Entry, agrees: Callable[[Entry], bool] = lambda _: True) -> None:
     try:
-        await cluster.view.refresh(entry.node.id, entry.id)
+        await cluster.view.refresh(entry.node.id, entry.id, agrees=agrees)
     except EngineUnreachable:
         pass  # the view marks the engine; the call's own answer is what counts
 
@@ -251,6 +270,8 @@ async def wait(call: Call[Cluster]) -> web.StreamResponse:
         else:
             if condition == "removed":
                 await released(cluster, entry)
+            else:
+                await _refresh_quietly(cluster, entry, _ended)
         await reply.write(body)
         await reply.write_eof()
         return reply

@@ -44,7 +44,7 @@ class Dispatcher(Generic[C]):
     Args:
         resolve_owner: for OWNER rows without a handler. Raises NotFound in Docker's words.
         resolve: the same for other kinds of rows without a handler.
-        after: run for rows that say REFRESH, before the end of the reply is written; a failure is logged, not told.
+        after: run for rows that say anything but NOTHING, before the end of the reply is written; a failure is logged, not told.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Dispatcher(Generic[C]):
         path = call.path_with(name) if name else call.path
         if route.hijack:
             return await hijack(call, engine, path)
-        after = self.after if route.then is Then.REFRESH else None
+        after = self.after if route.then is not Then.NOTHING else None
         return await passthrough(call, engine, path, after=after)
 
     async def _to_its_end(self, work: Awaitable[web.StreamResponse]) -> web.StreamResponse:

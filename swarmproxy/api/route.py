@@ -46,11 +46,14 @@ class Then(Enum):
 
     NOTHING = "nothing"
     REFRESH = "the container is read again from its engine"
+    ENDED = "read again until the engine's own list shows that it does not run"
+    RUNNING = "read again until the engine's own list shows that it runs"
+    PAUSED = "read again until the engine's own list shows that it is paused"
 
 
 VIEW, SAGA, OWNER, EXEC = Serve.VIEW, Serve.SAGA, Serve.OWNER, Serve.EXEC
 ANY, MERGE, STICKY, REFUSE = Serve.ANY, Serve.MERGE, Serve.STICKY, Serve.REFUSE
-NOTHING, REFRESH = Then.NOTHING, Then.REFRESH
+NOTHING, REFRESH, ENDED, RUNNING, PAUSED = Then.NOTHING, Then.REFRESH, Then.ENDED, Then.RUNNING, Then.PAUSED
 
 
 @dataclass(frozen=True, slots=True)

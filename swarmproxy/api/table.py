@@ -7,7 +7,7 @@ as on an engine.
 from __future__ import annotations
 
 from swarmproxy.api import containers, events, images, networks, swarm, system, volumes
-from swarmproxy.api.route import ANY, EXEC, MERGE, OWNER, REFRESH, REFUSE, SAGA, VIEW, Route
+from swarmproxy.api.route import ANY, ENDED, EXEC, MERGE, OWNER, PAUSED, REFUSE, RUNNING, SAGA, VIEW, Route
 from swarmproxy.engine.deadline import BULK, LASTING, STOP, STREAM, WORK
 from swarmproxy.lifecycle.context import Cluster
 
@@ -37,12 +37,12 @@ ROUTES: tuple[Route[C], ...] = (
     Route("GET", "/containers/{container}/export", serve=OWNER, deadline=BULK),
     Route("GET", "/containers/{container}/logs", serve=OWNER, deadline=STREAM),
     Route("GET", "/containers/{container}/stats", serve=OWNER, deadline=STREAM),
-    Route("POST", "/containers/{container}/start", containers.start, serve=OWNER, deadline=LASTING, then=REFRESH),
-    Route("POST", "/containers/{container}/stop", serve=OWNER, deadline=STOP, then=REFRESH),
-    Route("POST", "/containers/{container}/restart", serve=OWNER, deadline=STOP, then=REFRESH),
-    Route("POST", "/containers/{container}/kill", serve=OWNER, deadline=WORK, then=REFRESH),
-    Route("POST", "/containers/{container}/pause", serve=OWNER, deadline=WORK, then=REFRESH),
-    Route("POST", "/containers/{container}/unpause", serve=OWNER, deadline=WORK, then=REFRESH),
+    Route("POST", "/containers/{container}/start", containers.start, serve=OWNER, deadline=LASTING, then=RUNNING),
+    Route("POST", "/containers/{container}/stop", serve=OWNER, deadline=STOP, then=ENDED),
+    Route("POST", "/containers/{container}/restart", serve=OWNER, deadline=STOP, then=RUNNING),
+    Route("POST", "/containers/{container}/kill", serve=OWNER, deadline=WORK, then=ENDED),
+    Route("POST", "/containers/{container}/pause", serve=OWNER, deadline=WORK, then=PAUSED),
+    Route("POST", "/containers/{container}/unpause", serve=OWNER, deadline=WORK, then=RUNNING),
     Route("POST", "/containers/{container}/resize", serve=OWNER, deadline=WORK),
     Route("POST", "/containers/{container}/update", containers.update_, serve=OWNER, deadline=LASTING),
     Route("POST", "/containers/{container}/rename", containers.rename_, serve=SAGA, deadline=WORK,
