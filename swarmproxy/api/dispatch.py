@@ -44,7 +44,7 @@ class Dispatcher(Generic[C]):
     Args:
         resolve_owner: for OWNER rows without a handler. Raises NotFound in Docker's words.
         resolve: the same for other kinds of rows without a handler.
-        after: run for rows that say anything but NOTHING, before the end of the reply is written; a failure is logged, not told.
+        after: run for rows that say anything but NOTHING, before the reply ends; a failure is logged, not told.
     """
 
     def __init__(
