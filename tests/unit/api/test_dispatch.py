@@ -226,6 +226,23 @@ async def test_json_bodies_are_checked_in_dockers_words() -> None:
 
 
 @both_loops
+async def test_a_client_that_waits_to_be_told_to_go_on_is_told() -> None:
+    async def take(call: Call[Any]) -> web.StreamResponse:
+        return replies.json(call, await call.json_body())
+
+    async with proxy(nothing, Route("POST", "/take", take)) as running:
+        reader, writer = await running.connect()
+        writer.write(
+            b"POST /take HTTP/1.1\r\nHost: d\r\nExpect: 100-continue\r\n"
+            b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n"
+        )
+        assert await read_head(reader) == "HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"{}")
+        assert (await read_head(reader)).startswith("HTTP/1.1 200")
+        writer.close()
+
+
+@both_loops
 async def test_a_saga_outlives_its_client() -> None:
     started, go, done = asyncio.Event(), asyncio.Event(), asyncio.Event()
 

@@ -278,6 +278,26 @@ async def test_an_engine_that_dies_ends_the_client(place: Path) -> None:
 
 
 @both_loops
+async def test_a_client_that_stays_after_its_engine_ended_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("swarmproxy.api.hijack.LINGER", 0.05)
+
+    async def script(reader: Reader, writer: Writer) -> None:
+        await read_request(reader)
+        writer.write(UPGRADED)
+        writer.write_eof()
+        await reader.read()
+
+    async with proxy(script, ATTACH) as running:
+        reader, writer = await running.connect()
+        writer.write(ASK)
+        await read_head(reader)
+        assert await reader.read() == b""
+        await until(lambda: running.listener.connections == 0)
+        assert running.fake.closed == 1
+        writer.close()
+
+
+@both_loops
 async def test_an_engine_judged_dead_ends_its_tunnels() -> None:
     async with proxy(echo, ATTACH) as running:
         reader, writer = await running.connect()

@@ -122,6 +122,29 @@ async def test_a_large_reply_streams_after_the_deadline_is_lifted() -> None:
 
 
 @both_loops
+async def test_a_large_reply_may_take_longer_than_its_deadline() -> None:
+    route: Route[Any] = Route("GET", "/containers/{container}/json", deadline=WORK.within(0.1))
+
+    async def script(reader: Reader, writer: Writer) -> None:
+        await read_request(reader)
+        writer.write(CHUNKED + chunk(bytes(300_000)))
+        await asyncio.sleep(0.2)
+        writer.write(chunk(b"end") + b"0\r\n\r\n")
+        await reader.read()
+
+    async with proxy(script, route) as running:
+        assert (await running.ask("GET /containers/web/json"))[1].endswith(b"3\r\nend\r\n0\r\n\r\n")
+
+
+@both_loops
+async def test_a_type_that_the_engine_did_not_tell_is_not_made_up() -> None:
+    for kind in (b"Content-Length: 1\r\n\r\nx", b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"):
+        async with proxy(replying(b"HTTP/1.1 200 OK\r\n" + kind), LOGS, INSPECT) as running:
+            for verb in ("logs", "json"):
+                assert "content-type" not in (await running.ask(f"GET /containers/web/{verb}"))[0].lower()
+
+
+@both_loops
 async def test_replies_without_a_body_leave_the_connection_usable() -> None:
     answers = iter((b"204 No Content", b"304 Not Modified", b"204 No Content"))
 

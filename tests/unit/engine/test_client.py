@@ -10,7 +10,7 @@ import pytest
 from swarmproxy.engine.client import Engine, Observation
 from swarmproxy.engine.deadline import QUICK, STREAM, WORK, Deadline
 from swarmproxy.model.errors import EngineTimeout, EngineUnreachable
-from tests.unit.api.plumbing import until
+from tests.unit.api.plumbing import settled, until
 
 Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
 OK = b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 2\r\n\r\n{}"
@@ -311,6 +311,25 @@ async def test_a_tunnel_is_a_head_and_then_bytes() -> None:
         tunnel.close()
         assert peer.heads[0].startswith("POST /v1.41/exec/x/start HTTP/1.1\r\nHost: docker\r\nUpgrade: tcp\r\n")
         assert seen == [(Observation.ANSWER, "")]
+
+
+async def test_a_tunnel_that_nobody_takes_holds_little() -> None:
+    sent = 0
+
+    async def flood(head: str, body: bytes, writer: Writer) -> bool:
+        nonlocal sent
+        writer.write(b"HTTP/1.1 101 UPGRADED\r\n\r\n")
+        while sent < 64 << 20:
+            writer.write(bytes(1 << 18))
+            await writer.drain()
+            sent += 1 << 18
+        return True
+
+    async with engine(flood) as (client, _, _seen):
+        tunnel = await client.tunnel("POST", "/x", body=b"")
+        await settled(lambda: sent)
+        assert len(tunnel.take()[1]) <= 512 << 10
+        tunnel.close()
 
 
 @pytest.mark.parametrize("reply", [b"", b"HTTP/1.1 101", b"SSH-2.0 hello\r\n\r\n"])
