@@ -43,7 +43,13 @@ def place(node: Node) -> rewrite.Place:
 
 async def owner(call: Call[Cluster]) -> tuple[Engine, str]:
     """Whose engine an OWNER row is passed to, and the full id."""
-    entry = await call.cluster.view.resolve(call.params["container"])
+    reference = call.params["container"]
+    try:
+        entry = await call.cluster.view.resolve(reference)
+    except NotFound as error:
+        if call.path.endswith("/kill"):  # the one verb whose engines say which it was
+            raise NotFound(f"Cannot kill container: {reference}: {error.words}") from None
+        raise
     return entry.node.engine, entry.id
 
 

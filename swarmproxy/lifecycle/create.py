@@ -10,6 +10,7 @@ What an engine accepts and fails at start (a network or a joined container that 
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import time
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,7 @@ from swarmproxy.model.errors import BadRequest, Conflict, EngineUnreachable, Not
 from swarmproxy.model.records import LOCAL, OVERLAY, Alloc, Network
 from swarmproxy.model.snapshot import NodeSnapshot
 from swarmproxy.scheduler.body import Parsed, parse_request
-from swarmproxy.scheduler.place import Placement, place
+from swarmproxy.scheduler.place import NoNode, Placement, place
 from swarmproxy.scheduler.request import Bond
 
 NAME_TRIES = 6
@@ -73,16 +74,24 @@ async def create(cluster: Cluster, data: bytes, *, name: str = "", platform: str
     Raises:
         BadRequest, NotFound (no such image), Conflict (name), NoNode, StoreLost, or the engine's own error.
     """
-    body = CreateBody(data)
     if name:
-        return await _create(cluster, body, naming.valid(name), platform, version)
+        return await _create_or_look_again(cluster, data, name, platform, version)
     for attempt in range(NAME_TRIES):
         try:
-            return await _create(cluster, CreateBody(data), naming.invent(attempt), platform, version)
+            return await _create_or_look_again(cluster, data, naming.invent(attempt), platform, version)
         except Conflict:
             if attempt == NAME_TRIES - 1:
                 raise
     raise AssertionError("the loop returns or raises")
+
+
+async def _create_or_look_again(cluster: Cluster, data: bytes, name: str, platform: str, version: str) -> Created:
+    """Before a refusal: what stands in the way may have been removed through another proxy a moment ago."""
+    try:
+        return await _create(cluster, CreateBody(data), naming.valid(name), platform, version)
+    except NoNode:
+        await asyncio.gather(cluster.settle(), volume.look_again(cluster))
+    return await _create(cluster, CreateBody(data), naming.valid(name), platform, version)
 
 
 async def _create(cluster: Cluster, body: CreateBody, name: str, platform: str, version: str) -> Created:

@@ -8,6 +8,8 @@ name on another node is shown and addressed as `node/name`, and the two are neve
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import secrets
 import time
@@ -25,6 +27,8 @@ from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.model import codec, keys
 from swarmproxy.model.errors import BadRequest, NotFound
 from swarmproxy.model.records import Volume
+
+SEEK_SECONDS = 1.0
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 
@@ -81,6 +85,14 @@ async def seek(cluster: Cluster, reference: str) -> Found | None:
         await cluster.settle()
         found = find(cluster, reference)
     return found
+
+
+async def look_again(cluster: Cluster) -> None:
+    """Lists the volumes of all healthy nodes anew; one that does not answer in time keeps what is known of it."""
+    nodes = [node.id for node in cluster.view.nodes.values() if node.healthy]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(SEEK_SECONDS):
+            await asyncio.gather(*map(cluster.view.refresh_volumes, nodes), return_exceptions=True)
 
 
 async def create(cluster: Cluster, data: bytes) -> Volume:
