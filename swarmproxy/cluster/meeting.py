@@ -12,8 +12,9 @@ from urllib.parse import urlencode
 import msgspec
 
 from swarmproxy.cluster.node import Node
-from swarmproxy.engine.client import Answer, Engine
+from swarmproxy.engine.client import Engine
 from swarmproxy.engine.deadline import WORK
+from swarmproxy.engine.wire import Answer
 from swarmproxy.model.errors import EngineFailed
 
 T = TypeVar("T")

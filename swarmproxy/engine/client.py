@@ -1,6 +1,7 @@
 """One engine: its calls, streams and tunnels, each with a deadline, behind one breaker.
 
-`call` reads the whole reply, `stream` hands it out as it comes, `tunnel` is a raw connection. Calls hold a place in a
+`call` reads the whole reply (over `wire`, the cheap way), `stream` hands it out as it comes (over aiohttp), `tunnel` is
+a raw connection. Calls hold a place in a
 limit (64 by default) so that one slow engine cannot take all sockets; the wait for a place counts against the deadline.
 Streams and tunnels hold none: a thousand `logs -f` are normal.
 
@@ -18,13 +19,12 @@ import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from enum import StrEnum
 
 import aiohttp
 from yarl import URL
 
-from swarmproxy.engine import reason
+from swarmproxy.engine import reason, wire
 from swarmproxy.engine.address import Address
 from swarmproxy.engine.connect import connector, dial
 from swarmproxy.engine.deadline import BULK, CONNECT, QUICK, STREAM, Deadline
@@ -32,6 +32,7 @@ from swarmproxy.engine.limit import Place
 from swarmproxy.engine.stream import Stream, Upload
 from swarmproxy.engine.tunnel import Tunnel
 from swarmproxy.engine.version import common
+from swarmproxy.engine.wire import Answer, Pool, Untouched, Wire
 from swarmproxy.model.errors import EngineTimeout, EngineUnreachable
 
 Headers = Mapping[str, str] | Iterable[tuple[str, str]]
@@ -50,15 +51,6 @@ class Observation(StrEnum):
     ANSWER = "answer"
     REFUSED = "refused"
     TIMEOUT = "timeout"
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole reply. `headers` are case-insensitive."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
 
 
 class Engine:
@@ -82,6 +74,8 @@ class Engine:
         self._places = asyncio.Semaphore(limit)
         self._tripped: str | None = None
         self._session: aiohttp.ClientSession | None = None
+        self._pool = Pool(self.address, tls)
+        self._host = "docker" if self.address.scheme == "unix" else self.address.authority
         self._streams: set[Stream] = set()
         self._tunnels: set[Tunnel] = set()
 
@@ -110,6 +104,7 @@ class Engine:
     async def close(self) -> None:
         self._tripped = "the engine has left"
         self.end_streams()
+        self._pool.close()
         session, self._session = self._session, None
         if session is not None:
             await session.close()
@@ -130,16 +125,62 @@ class Engine:
 
         Args:
             path: raw, without version. query: encoded, without "?".
+            deadline: its bounds on connecting and on the whole; one on the head alone (`first`) is for streams.
             version: the client's; sent is the newest that the engine speaks up to it. None = the engine's own.
             probe: goes through a tripped breaker and past the limit.
 
         Raises:
             EngineUnreachable: no connection, or it broke. EngineTimeout: later than the deadline.
         """
-        async with self._open(
-            method, path, query=query, body=body, headers=headers, deadline=deadline, version=version, probe=probe
-        ) as stream:
-            return Answer(stream.status, stream.headers, await stream.read())
+        self._admit(probe=probe)
+        deadline = deadline.for_query(query)
+        pairs = headers.items() if isinstance(headers, Mapping) else headers
+        request = wire.request(method, self.target(path, query, version), self._host, pairs, body)
+        place = Place(self._places if deadline.limited and not probe else None)
+        try:
+            async with asyncio.timeout(deadline.total) as whole:
+                await place.take()
+                answer = await self._ask(
+                    request, deadline, bodiless=method == "HEAD", again=method in _REPEATABLE and body is None
+                )
+        except TimeoutError as problem:
+            if not whole.expired():  # the kernel's own: it has given up the connection
+                raise self._broken(problem) from problem
+            if not place.taken:
+                raise self._busy() from problem
+            raise self._late(deadline, deadline.total or 0.0) from problem
+        except OSError as problem:
+            raise self._broken(problem) from problem
+        finally:
+            place.leave()
+        self._tell(Observation.ANSWER, "")
+        return answer
+
+    async def _ask(self, request: bytes, deadline: Deadline, *, bodiless: bool, again: bool) -> Answer:
+        """One request over a kept connection, or over a new one; on a new one once more if it `again` may be sent."""
+        connection = self._pool.idle() or await self._dial(deadline)
+        while True:
+            try:
+                return await connection.ask(request, bodiless=bodiless)
+            except Untouched:
+                if not again:
+                    raise
+                again = False
+            except BaseException:
+                connection.abort()
+                raise
+            finally:
+                self._pool.give(connection)
+            connection = await self._dial(deadline)
+
+    async def _dial(self, deadline: Deadline) -> Wire:
+        try:
+            async with asyncio.timeout(deadline.connect) as bound:
+                return await self._pool.dial()
+        except TimeoutError as problem:
+            if not bound.expired():
+                raise
+            raise self._late(deadline, deadline.connect) from problem
 
     def stream(
         self,

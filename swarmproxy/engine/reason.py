@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import ssl
 
@@ -21,6 +22,9 @@ _BY_ERRNO = {
 }
 
 
+_SEVERAL = re.compile(r"Multiple exceptions: .*\[Errno (\d+)\]")
+
+
 def seconds(value: float) -> str:
     return f"{value:g} s"
 
@@ -33,6 +37,8 @@ def of(problem: BaseException) -> str:
         return f"certificate refused: {problem.certificate_error}"
     if isinstance(problem, aiohttp.ClientConnectorError):
         return of(problem.os_error)
+    if isinstance(problem, ssl.SSLCertVerificationError):
+        return f"certificate refused: {problem.verify_message or problem}"
     if isinstance(problem, ssl.SSLError):
         return f"TLS: {(problem.reason or str(problem)).replace('_', ' ').lower()}"
     if isinstance(problem, aiohttp.ServerDisconnectedError):
@@ -40,6 +46,8 @@ def of(problem: BaseException) -> str:
     if isinstance(problem, aiohttp.ClientPayloadError):
         return "connection broke within the answer"
     if isinstance(problem, OSError):
+        if problem.errno is None and (several := _SEVERAL.search(str(problem))):  # one a resolved address
+            return of(OSError(int(several[1]), ""))
         if problem.errno is None:
             return (str(problem) or "connection lost").lower()
         return _BY_ERRNO.get(problem.errno) or os.strerror(problem.errno).lower()

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import cast
 
@@ -32,6 +32,17 @@ class Answer:
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+
+def request(method: str, target: str, host: str, headers: Iterable[tuple[str, str]], body: bytes | None) -> bytes:
+    """A request's bytes. Raises ValueError when a line holds a line break."""
+    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{key}: {value}" for key, value in headers)]
+    if body is not None or method in ("POST", "PUT"):
+        lines.append(f"Content-Length: {len(body or b'')}")
+    head = "\r\n".join(lines)
+    if head.count("\n") != len(lines) - 1 or head.count("\r") != len(lines) - 1:
+        raise ValueError("a line break in a request's head")
+    return head.encode("utf-8", "surrogateescape") + _HEAD_END + (body or b"")
 
 
 class Untouched(ConnectionError):
@@ -219,8 +230,8 @@ class Wire(asyncio.Protocol):
     def _broken(self) -> BaseException:
         if self._status or self._data:
             return ConnectionError("connection broke within the answer")
-        if isinstance(self._lost, ssl.SSLError):
-            return self._lost
+        if isinstance(self._lost, OSError) and self._lost.errno is not None:
+            return Untouched(self._lost.errno, self._lost.strerror)
         return Untouched("connection closed before an answer")
 
 
@@ -231,38 +242,49 @@ class Pool:
         self._address = address
         self._tls = tls
         self._idle: list[Wire] = []
+        self._busy: set[Wire] = set()
         self._sweep: asyncio.TimerHandle | None = None
+        self._closed = False
 
-    async def take(self) -> Wire:
-        """An idle connection or a new one. Raises OSError; the caller sets the deadline."""
+    def idle(self) -> Wire | None:
+        """The connection that was used last, to be given back; None when none waits."""
         while self._idle:
             wire = self._idle.pop()
             if wire.usable:
+                self._busy.add(wire)
                 return wire
+        return None
+
+    async def dial(self) -> Wire:
+        """A new connection, to be given back. Raises OSError; the caller sets the deadline."""
         _, wire = await dial(self._address, Wire, self._tls)
+        self._busy.add(wire)
         return wire
 
     def give(self, wire: Wire) -> None:
-        """Back from `take`. One that cannot be used again is closed."""
-        if not wire.usable:
+        """Back. One that cannot be used again is closed."""
+        self._busy.discard(wire)
+        if self._closed or not wire.usable:
             wire.abort()
             return
         loop = asyncio.get_running_loop()
         wire.since = loop.time()
         self._idle.append(wire)
         if self._sweep is None:
-            self._sweep = loop.call_later(IDLE, self._close_idle)
+            self._sweep = loop.call_later(IDLE, self._close_old)
 
-    def _close_idle(self) -> None:
+    def _close_old(self) -> None:
         loop = asyncio.get_running_loop()
         old = loop.time() - IDLE
         while self._idle and (self._idle[0].since <= old or not self._idle[0].usable):
             self._idle.pop(0).abort()
-        self._sweep = loop.call_at(self._idle[0].since + IDLE, self._close_idle) if self._idle else None
+        self._sweep = loop.call_at(self._idle[0].since + IDLE, self._close_old) if self._idle else None
 
     def close(self) -> None:
+        """Also what is under way: whoever waits gets ConnectionError."""
+        self._closed = True
         if self._sweep is not None:
             self._sweep.cancel()
-            self._sweep = None
-        while self._idle:
-            self._idle.pop().abort()
+        for wire in (*self._idle, *self._busy):
+            wire.abort()
+        self._idle.clear()

@@ -223,7 +223,8 @@ async def test_a_stream_hands_out_what_has_come() -> None:
             assert await anext(chunks) == b"one"
             more.set()
             assert [part async for part in chunks] == [b"two"]
-        await client.call("GET", "/x")
+        async with client.stream("GET", "/x") as stream:
+            await stream.read()
         assert peer.connections == 1
 
 

@@ -86,6 +86,7 @@ def test_the_version_sent_is_one_that_the_engine_speaks(
         (aiohttp.ClientPayloadError("x"), "connection broke within the answer"),
         (RuntimeError("one\ntwo"), "one"),
         (ValueError(), "valueerror"),
+        (OSError("Multiple exceptions: [Errno 111] Connect ('::1', 1), [Errno 111] Connect"), "connection refused"),
     ],
 )
 def test_reasons_are_short(problem: BaseException, words: str) -> None:
