@@ -16,7 +16,7 @@ The tunnel lives inside its handler: no task of its own, and when the handler en
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
 
@@ -122,7 +122,11 @@ class End(asyncio.Protocol):
             self.transport.resume_reading()
 
 
-async def hijack(call: Call[C], engine: Engine, path: str) -> web.StreamResponse:
+Ends = tuple[Callable[[asyncio.Transport], End], Callable[[asyncio.Transport], End]]
+"""How the client's and the engine's side are made, for tunnels that somebody listens in to."""
+
+
+async def hijack(call: Call[C], engine: Engine, path: str, *, ends: Ends = (End, End)) -> web.StreamResponse:
     """Tunnels `call` to `engine` under `path`; returns when the tunnel is over.
 
     Raises EngineUnreachable or EngineTimeout while the client can still be told.
@@ -151,7 +155,7 @@ async def hijack(call: Call[C], engine: Engine, path: str) -> web.StreamResponse
     call.status = tunnel.status
     try:
         if tunnel.endless:
-            await _splice(connection, tunnel, _head(tunnel, call))
+            await _splice(connection, tunnel, _head(tunnel, call), ends)
             return Taken()
         reply = relayed(RelayedWhole, call, tunnel.status, tunnel.reason, tunnel.headers)
         content = await tunnel.body()
@@ -191,20 +195,22 @@ def _head(tunnel: Tunnel, call: Call[C]) -> bytes:
     return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
-async def _splice(connection: Connection, tunnel: Tunnel, head: bytes) -> None:
+async def _splice(connection: Connection, tunnel: Tunnel, head: bytes, ends: Ends) -> None:
     """Carries bytes both ways until both connections are over; closes them whatever happens."""
     transport, held, client_shut = connection.detach()
-    client = End(transport)
+    client = ends[0](transport)
     transport, early, engine_shut = tunnel.take()
-    engine = End(transport)
+    engine = ends[1](transport)
     client.peer, engine.peer = engine, client
     try:
         for end in (client, engine):
             end.transport.set_protocol(end)
             keep_alive(end.transport)
-        client.transport.write(head + early)
+        client.transport.write(head)
+        if early:
+            engine.data_received(early)
         if held:
-            engine.transport.write(held)
+            client.data_received(held)
         if client_shut:
             client.eof_received()
         if engine_shut:

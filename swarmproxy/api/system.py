@@ -18,10 +18,12 @@ from swarmproxy.api import replies
 from swarmproxy.api.call import Call
 from swarmproxy.api.passthrough import passthrough
 from swarmproxy.cluster.node import Node
+from swarmproxy.engine.version import number
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.model.errors import ServerError
 
 MINIMUM = "1.24"
+BUILDKIT_SINCE = (1, 39)
 NO_CACHE = {"Cache-Control": "no-cache, no-store, must-revalidate", "Pragma": "no-cache"}
 _ALL_HAVE = (
     "MemoryLimit SwapLimit CpuCfsPeriod CpuCfsQuota CPUShares CPUSet PidsLimit IPv4Forwarding BridgeNfIptables "
@@ -34,11 +36,17 @@ async def ping(call: Call[Cluster]) -> web.StreamResponse:
     headers = {
         **call.headers,
         **NO_CACHE,
-        "Builder-Version": "1",
+        "Builder-Version": _builder(call.cluster),
         "Swarm": "inactive",
         "Content-Type": "text/plain; charset=utf-8",
     }
     return web.Response(body=b"" if call.method == "HEAD" else b"OK", headers=headers)
+
+
+def _builder(cluster: Cluster) -> str:
+    """What docker commands before 23 build with: BuildKit when every engine has it; newer ones ask for buildx alone."""
+    known = [node.engine.api for node in cluster.view.nodes.values() if node.engine.api]
+    return "2" if known and all(number(api) >= BUILDKIT_SINCE for api in known) else "1"
 
 
 def _nodes(cluster: Cluster) -> list[Node]:

@@ -6,8 +6,8 @@ as on an engine.
 
 from __future__ import annotations
 
-from swarmproxy.api import containers, events, images, networks, swarm, system, volumes
-from swarmproxy.api.route import ANY, ENDED, EXEC, MERGE, OWNER, PAUSED, REFUSE, RUNNING, SAGA, VIEW, Route
+from swarmproxy.api import build, containers, events, images, networks, swarm, system, volumes
+from swarmproxy.api.route import ANY, ENDED, EXEC, MERGE, OWNER, PAUSED, REFUSE, RUNNING, SAGA, STICKY, VIEW, Route
 from swarmproxy.engine.deadline import BULK, LASTING, STOP, STREAM, WORK
 from swarmproxy.lifecycle.context import Cluster
 
@@ -74,6 +74,16 @@ ROUTES: tuple[Route[C], ...] = (
     Route("POST", "/images/{image...}/tag", images.tag, serve=MERGE, deadline=WORK),
     Route("DELETE", "/images/{image...}", images.remove, serve=MERGE, deadline=LASTING,
           differs="Removed from every node; refused when any node has a user."),
+    # -- builds
+    Route("POST", "/build", build.build_, serve=STICKY, deadline=BULK,
+          differs="Runs on one node, chosen by build arguments constraint: and affinity:, else where most of the "
+                  "cluster's images are. FROM finds what that node or a registry has; every node can use the result."),
+    Route("POST", "/build/cancel", build.cancel, serve=STICKY),
+    Route("POST", "/session", build.session, serve=STICKY, deadline=STREAM, hijack=True,
+          differs="All calls of one build must come through one proxy."),
+    Route("POST", "/grpc", build.grpc, serve=STICKY, deadline=STREAM, hijack=True,
+          differs="BuildKit's own protocol does not show its build arguments: no constraints. Clients behind one "
+                  "address that build at the same time share a node."),
     # -- networks
     Route("GET", "/networks", networks.list_, serve=VIEW),
     Route("GET", "/networks/", networks.list_, serve=VIEW),

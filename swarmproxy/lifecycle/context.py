@@ -18,6 +18,7 @@ from swarmproxy.cluster.view import View
 from swarmproxy.discovery.cache import Cache
 from swarmproxy.discovery.session import Session
 from swarmproxy.discovery.store import Compare, Op, Store, StoreError, TxnResult
+from swarmproxy.lifecycle.buildsession import BuildSessions
 from swarmproxy.lifecycle.saga import Failpoints
 from swarmproxy.model import keys
 from swarmproxy.model.errors import StoreLost
@@ -61,6 +62,7 @@ class Cluster:
     """Images on their way to a node, shared by all who wait for one."""
     exposed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Image id → ports that the image exposes."""
+    builds: BuildSessions = field(default_factory=BuildSessions)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def lease(self) -> int:
