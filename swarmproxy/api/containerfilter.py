@@ -73,10 +73,12 @@ def _only(key: str, values: Iterable[str], allowed: frozenset[str]) -> None:
 
 
 def _exited(_: Cluster, key: str, values: list[str]) -> Test:
-    try:
-        codes = frozenset(int(value) for value in values)
-    except ValueError:
-        raise BadRequest(f"invalid filter '{key}=[{' '.join(values)}]'") from None
+    codes: set[int] = set()
+    for value in values:
+        try:
+            codes.add(int(value))
+        except ValueError:
+            raise BadRequest(f"invalid filter '{key}={value}': {go_number_error('Atoi', value)}") from None
     pattern = re.compile(r"Exited \((\d+)\)")
 
     def test(entry: Entry) -> bool:
@@ -84,6 +86,11 @@ def _exited(_: Cluster, key: str, values: list[str]) -> Test:
         return found is not None and int(found[1]) in codes
 
     return test
+
+
+def go_number_error(function: str, text: str, why: str = "invalid syntax") -> str:
+    """How an engine says that a text is no number."""
+    return f'strconv.{function}: parsing "{text}": {why}'
 
 
 def _ancestor(cluster: Cluster, _: str, values: list[str]) -> Test:
@@ -121,21 +128,21 @@ def _volume(_: Cluster, __: str, values: list[str]) -> Test:
 
 
 def _ports(_: Cluster, key: str, values: list[str]) -> Test:
-    wanted = {port for value in values for port in _port_range(value)}
+    wanted = {port for value in values for port in _port_range(key, value)}
     field = "PublicPort" if key == "publish" else "PrivatePort"
     return lambda entry: any((port.get(field), port.get("Type")) in wanted for port in entry.ports)
 
 
-def _port_range(text: str) -> Iterable[tuple[int, str]]:
+def _port_range(key: str, text: str) -> Iterable[tuple[int, str]]:
     numbers, _, protocol = text.partition("/")
     first, _, last = numbers.partition("-")
-    try:
-        span = range(int(first), int(last or first) + 1)
-    except ValueError:
-        raise DockerError(f"invalid containerPort: {text}") from None
-    if len(span) > 65536:
-        raise DockerError(f"invalid containerPort: {text}")
-    return [(number, protocol or "tcp") for number in span]
+    ends: list[int] = []
+    for number in (first, last or first):
+        if not number.isdecimal() or int(number) >= 1 << 16:
+            why = "value out of range" if number.isdecimal() else "invalid syntax"
+            raise DockerError(f"error while looking up for {key} {text}: {go_number_error('ParseUint', number, why)}")
+        ends.append(int(number))
+    return [(number, protocol or "tcp") for number in range(ends[0], ends[1] + 1)]
 
 
 def _age(cluster: Cluster, key: str, values: list[str]) -> Test:

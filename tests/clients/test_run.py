@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import pty
-import select
 import signal
-import struct
-import termios
-import time
 import urllib.request
-from fcntl import ioctl
 
 import pytest
 
 from tests.clients.conftest import Place, Sleeper
+from tests.clients.terminal import Terminal
 from tests.shared_lab import Cli, CliError, Etcd, until
 
 
@@ -43,36 +37,6 @@ def test_piped_input_ends_by_half_close_and_the_answer_comes_back(docker: Cli, p
 def test_much_output_arrives_whole(docker: Cli, place: Place) -> None:
     said = docker("run", "--rm", *place.pin, "busybox", "sh", "-c", "yes 0123456789 | head -n 200000")
     assert said == "0123456789\n" * 200_000
-
-
-class Terminal:
-    """A client on a terminal of its own."""
-
-    def __init__(self, docker: Cli, *words: str) -> None:
-        self.pid, self.fd = pty.fork()
-        if self.pid == 0:
-            os.execvpe("docker", ["docker", *words], docker.environment())
-        ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
-        self.seen = ""
-
-    def type(self, text: str) -> None:
-        os.write(self.fd, text.encode())
-
-    def shows(self, text: str, seconds: float = 10) -> None:
-        end = time.monotonic() + seconds
-        while text not in self.seen:
-            assert time.monotonic() < end and select.select([self.fd], [], [], seconds)[0], f"{text!r}: {self.seen!r}"
-            self.seen += os.read(self.fd, 4096).decode(errors="replace")
-
-    def ends(self) -> int:
-        while True:
-            try:
-                if not os.read(self.fd, 4096):
-                    break
-            except OSError:
-                break
-        os.close(self.fd)
-        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
 def test_a_terminal_has_its_size_echo_and_exit_status(docker: Cli, place: Place) -> None:
