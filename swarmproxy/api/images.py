@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import quote
@@ -22,11 +23,12 @@ from swarmproxy.api.call import Call
 from swarmproxy.api.passthrough import passthrough
 from swarmproxy.cluster.entry import Entry
 from swarmproxy.cluster.node import Node
-from swarmproxy.engine.deadline import BULK, LASTING
+from swarmproxy.engine.deadline import BULK, LASTING, WORK
 from swarmproxy.lifecycle import image, references
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.lifecycle.image import Image
 from swarmproxy.lifecycle.refusal import failed
+from swarmproxy.model import moment
 from swarmproxy.model.errors import (
     BadRequest,
     Conflict,
@@ -95,8 +97,33 @@ async def list_(call: Call[Cluster]) -> web.StreamResponse:
             items = [
                 item for item in items if (item["Created"] < mark) == (key == "before") and item["Created"] != mark
             ]
+    if "until" in wanted:
+        if len(wanted["until"]) > 1:
+            raise BadRequest("more than one until filter specified")
+        until = moment.parse(wanted["until"][0], time.time())
+        items = [item for item in items if item["Created"] <= until]
+    if call.query.flag("shared-size"):
+        shared = await _shared_sizes(call)
+        items = [{**item, "SharedSize": shared.get(item["Id"], -1)} for item in items]
     items.sort(key=lambda item: (-int(item.get("Created") or 0), item["Id"]))
     return replies.json(call, [_as_version(item, call.version) for item in items])
+
+
+async def _shared_sizes(call: Call[Cluster]) -> dict[str, int]:
+    """Image id → bytes that it shares with others, of the node that shares most; engines before 1.42 do not know."""
+
+    async def ask(node: Node) -> list[dict[str, Any]]:
+        answer = await node.engine.call(
+            "GET", "/images/json", query="shared-size=1", deadline=WORK, version=call.version
+        )
+        return msgspec.json.decode(answer.body, type=list[dict[str, Any]]) if answer.status == 200 else []
+
+    nodes = [node for node in call.cluster.view.nodes.values() if node.healthy]
+    sizes: dict[str, int] = {}
+    for part in await asyncio.gather(*map(ask, nodes), return_exceptions=True):
+        for one in part if isinstance(part, list) else ():
+            sizes[one["Id"]] = max(sizes.get(one["Id"], -1), int(one.get("SharedSize", -1)))
+    return sizes
 
 
 def _as_version(item: dict[str, Any], version: str) -> dict[str, Any]:
@@ -351,8 +378,3 @@ async def _mean(call: Call[Cluster], node: Node) -> None:
     for image_id, listed in node.images.items():
         if reference.familiar in image.tags(listed):
             await image.remember(call.cluster, [(reference.familiar, image_id)])
-
-
-async def search(call: Call[Cluster]) -> web.StreamResponse:
-    node = _a_node(call.cluster)
-    return await passthrough(call, node.engine, call.path)

@@ -36,6 +36,10 @@ class Query:
         """Every value of a repeated name, in order."""
         return list(self._parsed().get(name, ()))
 
+    def items(self) -> list[tuple[str, list[str]]]:
+        """Every name with its values."""
+        return list(self._parsed().items())
+
     def flag(self, name: str, default: bool = False) -> bool:
         """Docker's booleans: empty, 0, no, false and none in any case are false, all else is true."""
         values = self._parsed().get(name)

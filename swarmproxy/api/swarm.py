@@ -20,3 +20,7 @@ async def refuse(call: Call[Cluster]) -> NoReturn:
 
 async def not_part(call: Call[Cluster]) -> NoReturn:
     raise DockerError("This node is not part of a swarm", status=503)
+
+
+async def no_cluster_volumes(call: Call[Cluster]) -> NoReturn:
+    raise DockerError("volume update only valid for cluster volumes, but swarm is unavailable", status=503)

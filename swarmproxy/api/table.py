@@ -6,7 +6,20 @@ as on an engine.
 
 from __future__ import annotations
 
-from swarmproxy.api import build, containers, events, images, networks, swarm, system, volumes
+from swarmproxy.api import (
+    build,
+    containers,
+    events,
+    images,
+    networks,
+    nodes,
+    plugins,
+    prune,
+    swarm,
+    system,
+    usage,
+    volumes,
+)
 from swarmproxy.api.route import ANY, ENDED, EXEC, MERGE, OWNER, PAUSED, REFUSE, RUNNING, SAGA, STICKY, VIEW, Route
 from swarmproxy.engine.deadline import BULK, LASTING, STOP, STREAM, WORK
 from swarmproxy.lifecycle.context import Cluster
@@ -23,13 +36,17 @@ ROUTES: tuple[Route[C], ...] = (
           differs="Sums over all nodes; SystemStatus tells node by node, as classic Swarm did."),
     Route("GET", "/events", events.events, serve=MERGE,
           differs="Events of all nodes, with node.name, node.id, node.addr and node.ip among the attributes."),
-    Route("POST", "/auth", system.any_engine, serve=ANY),
-    Route("GET", "/distribution/{image...}/json", system.any_engine, serve=ANY),
+    Route("GET", "/system/df", usage.disk, serve=MERGE,
+          differs="Each image once, its containers and sizes summed over its copies."),
+    Route("POST", "/auth", system.any_engine, serve=ANY, deadline=BULK),
+    Route("GET", "/distribution/{image...}/json", system.any_engine, serve=ANY, deadline=BULK),
     # -- containers
     Route("GET", "/containers/json", containers.list_, serve=VIEW,
           differs="All nodes; label swarmproxy.node and filter node tell where; ports show the node's address."),
     Route("POST", "/containers/create", containers.create_, serve=SAGA,
           differs="Placed by strategy, constraints and resources; bind mounts are paths on the node that was chosen."),
+    Route("POST", "/containers/prune", prune.containers_, serve=SAGA,
+          differs="On all nodes that answer; filter node names some."),
     Route("GET", "/containers/{container}/json", containers.inspect, serve=OWNER,
           differs="Carries Node: name, id and address of where it runs."),
     Route("GET", "/containers/{container}/top", serve=OWNER),
@@ -54,6 +71,9 @@ ROUTES: tuple[Route[C], ...] = (
     Route("HEAD", "/containers/{container}/archive", serve=OWNER, deadline=WORK),
     Route("PUT", "/containers/{container}/archive", serve=OWNER, deadline=BULK),
     Route("DELETE", "/containers/{container}", containers.remove, serve=SAGA, deadline=LASTING),
+    Route("GET", "/containers/{container}/checkpoints", serve=OWNER, deadline=WORK),
+    Route("POST", "/containers/{container}/checkpoints", serve=OWNER, deadline=LASTING),
+    Route("DELETE", "/containers/{container}/checkpoints/{checkpoint}", serve=OWNER, deadline=WORK),
     Route("POST", "/containers/{container}/exec", containers.exec_create, serve=OWNER, deadline=LASTING),
     Route("POST", "/exec/{exec}/start", serve=EXEC, deadline=STREAM, hijack=True),
     Route("POST", "/exec/{exec}/resize", serve=EXEC, deadline=WORK),
@@ -66,7 +86,9 @@ ROUTES: tuple[Route[C], ...] = (
           differs="One node pulls; the others get a copy when a container needs it there."),
     Route("POST", "/images/load", images.load, serve=ANY, deadline=BULK),
     Route("GET", "/images/get", images.save_many, serve=ANY, deadline=BULK),
-    Route("GET", "/images/search", system.any_engine, serve=ANY),
+    Route("GET", "/images/search", system.any_engine, serve=ANY, deadline=BULK),
+    Route("POST", "/images/prune", prune.images, serve=SAGA,
+          differs="With dangling=false, an image that a container of any node uses stays everywhere."),
     Route("GET", "/images/{image...}/json", images.inspect, serve=ANY),
     Route("GET", "/images/{image...}/history", images.of_one, serve=ANY),
     Route("GET", "/images/{image...}/get", images.of_one, serve=ANY, deadline=BULK),
@@ -79,6 +101,7 @@ ROUTES: tuple[Route[C], ...] = (
           differs="Runs on one node, chosen by build arguments constraint: and affinity:, else where most of the "
                   "cluster's images are. FROM finds what that node or a registry has; every node can use the result."),
     Route("POST", "/build/cancel", build.cancel, serve=STICKY),
+    Route("POST", "/build/prune", prune.caches, serve=MERGE),
     Route("POST", "/session", build.session, serve=STICKY, deadline=STREAM, hijack=True,
           differs="All calls of one build must come through one proxy."),
     Route("POST", "/grpc", build.grpc, serve=STICKY, deadline=STREAM, hijack=True,
@@ -89,6 +112,8 @@ ROUTES: tuple[Route[C], ...] = (
     Route("GET", "/networks/", networks.list_, serve=VIEW),
     Route("POST", "/networks/create", networks.create, serve=SAGA, deadline=WORK,
           differs="Driver none, bridge or overlay: a network that spans all nodes with an agent."),
+    Route("POST", "/networks/prune", prune.networks, serve=SAGA,
+          differs="What is unused on every node goes; never forwarded to an engine."),
     Route("GET", "/networks/{network}", networks.inspect, serve=VIEW, differs="Containers of all nodes."),
     Route("POST", "/networks/{network}/connect", networks.connect_, serve=SAGA, deadline=WORK),
     Route("POST", "/networks/{network}/disconnect", networks.disconnect, serve=SAGA, deadline=WORK),
@@ -98,18 +123,44 @@ ROUTES: tuple[Route[C], ...] = (
           differs="A volume has no Mountpoint until its first container gives it a node."),
     Route("POST", "/volumes/create", volumes.create, serve=SAGA, deadline=WORK,
           differs="A record; the data is made on the node of the first container that uses it."),
+    Route("POST", "/volumes/prune", prune.volumes, serve=SAGA,
+          differs="What no container of the cluster uses goes, data and record."),
     Route("GET", "/volumes/{volume}", volumes.inspect, serve=VIEW),
+    Route("PUT", "/volumes/{volume}", swarm.no_cluster_volumes, serve=REFUSE, since="1.42"),
     Route("DELETE", "/volumes/{volume}", volumes.remove, serve=SAGA, deadline=WORK),
-    # -- swarm mode is not what this is
+    # -- managed plugins
+    Route("GET", "/plugins", plugins.list_, serve=MERGE, differs="Each engine's own, named node/plugin."),
+    Route("GET", "/plugins/privileges", system.any_engine, serve=ANY, deadline=BULK),
+    Route("POST", "/plugins/pull", plugins.new, serve=ANY, deadline=BULK,
+          differs="The new plugin's name (--alias) must name a node: node/plugin."),
+    Route("POST", "/plugins/create", plugins.new, serve=ANY, deadline=BULK),
+    Route("GET", "/plugins/{plugin...}/json", plugins.one, serve=ANY),
     *(
-        Route(method, path, swarm.refuse, serve=REFUSE)
-        for path in ("/swarm", "/swarm/unlockkey", "/nodes", "/services", "/tasks", "/secrets", "/configs")
-        for method in ("GET",)
+        Route("POST", f"/plugins/{{plugin...}}/{verb}", plugins.one, serve=ANY, deadline=BULK)
+        for verb in ("enable", "disable", "set", "push", "upgrade")
     ),
+    Route("DELETE", "/plugins/{plugin...}", plugins.one, serve=ANY, deadline=LASTING),
+    # -- swarm mode is not what this is, but its nodes are worth having
+    Route("GET", "/nodes", nodes.list_, serve=VIEW,
+          differs="The members of the cluster, all of them workers; Swarm stays inactive."),
+    Route("GET", "/nodes/{node}", nodes.inspect, serve=VIEW),
+    Route("POST", "/nodes/{node}/update", nodes.update, serve=SAGA, differs="Availability and labels."),
+    Route("DELETE", "/nodes/{node}", nodes.remove, serve=SAGA, differs="Only once its agent has ended; force is not "
+          "heeded. The engine and its containers are left alone."),
+    *(Route("GET", path, swarm.refuse, serve=REFUSE) for path in ("/swarm", "/swarm/unlockkey")),
     *(
         Route("POST", f"/swarm/{verb}", swarm.refuse, serve=REFUSE,
               differs="A cluster is not made into a swarm." if verb in ("init", "join") else "")
         for verb in ("init", "join", "update", "unlock")
     ),
     Route("POST", "/swarm/leave", swarm.not_part, serve=REFUSE),
+    *(
+        Route(method, f"/{kind}{path}", swarm.refuse, serve=REFUSE)
+        for kind in ("services", "secrets", "configs")
+        for method, path in (
+            ("GET", ""), ("POST", "/create"), ("GET", "/{id}"), ("POST", "/{id}/update"), ("DELETE", "/{id}"),
+        )
+    ),
+    *(Route("GET", path, swarm.refuse, serve=REFUSE)
+      for path in ("/tasks", "/tasks/{id}", "/tasks/{id}/logs", "/services/{id}/logs")),
 )  # fmt: skip

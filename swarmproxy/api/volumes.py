@@ -28,7 +28,7 @@ def described(record: Volume) -> dict[str, Any]:
     }
 
 
-def _all(cluster: Cluster) -> list[tuple[dict[str, Any], str]]:
+def everything(cluster: Cluster) -> list[tuple[dict[str, Any], str]]:
     """(volume, node name or "") of every volume."""
     found: list[tuple[dict[str, Any], str]] = []
     placed: set[str] = set()
@@ -53,7 +53,7 @@ async def list_(call: Call[Cluster]) -> web.StreamResponse:
     used = _used(cluster) if dangling is not None else set()
     items = [
         item
-        for item, node in _all(cluster)
+        for item, node in everything(cluster)
         if ("name" not in wanted or filters.name_pattern(wanted["name"])(item["Name"]))
         and ("driver" not in wanted or item["Driver"] in wanted["driver"])
         and ("label" not in wanted or filters.labels_match(item.get("Labels") or {}, wanted["label"]))
