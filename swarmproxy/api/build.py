@@ -18,16 +18,16 @@ import re
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 
 import msgspec
 from aiohttp import web
 
 from swarmproxy.api import replies
-from swarmproxy.api.buildrpc import Answering, Asking, Solves
+from swarmproxy.api.buildrpc import Answering, Asking, FromLines, Holding, Sending, Solves
 from swarmproxy.api.call import Call
-from swarmproxy.api.hijack import hijack
+from swarmproxy.api.hijack import End, hijack
 from swarmproxy.api.passthrough import HOP, Relayed, relayed, upload
 from swarmproxy.cluster.node import Node
 from swarmproxy.engine.deadline import BULK
@@ -48,6 +48,9 @@ _DROPPED = HOP | {"host", "expect", "content-length"}
 _FAILED = b'{"errorDetail":'
 
 
+Side = Callable[[asyncio.Transport], End]
+
+
 def peer(request: web.BaseRequest) -> str:
     """Whose call it is, as far as a connection tells: certificate and address, on a unix socket the process."""
     transport = request.transport
@@ -65,10 +68,13 @@ def peer(request: web.BaseRequest) -> str:
 
 
 @contextmanager
-def _entered(call: Call[Cluster], node: Node, *, session: str = "", build: str = "") -> Iterator[None]:
-    """The node is this call's while it lasts."""
+def _entered(
+    call: Call[Cluster], node: Node, *, session: str = "", build: str = "", alone: bool = False
+) -> Iterator[None]:
+    """The node is this call's while it lasts; `alone`: its client's other calls have nothing to do with it."""
     table = call.cluster.builds
-    ticket = table.enter(peer(call.request), node.id, time.monotonic(), session=session, build=build)
+    whose = "" if alone else peer(call.request)
+    ticket = table.enter(whose, node.id, time.monotonic(), session=session, build=build)
     reached = True
     try:
         yield
@@ -82,27 +88,15 @@ def _entered(call: Call[Cluster], node: Node, *, session: str = "", build: str =
 async def grpc(call: Call[Cluster]) -> web.StreamResponse:
     node = build.of_peer(call.cluster, peer(call.request))
     solves = Solves()
-    sides: list[Answering] = []
 
-    async def caught_up(tags: list[str]) -> None:
+    async def made(tags: list[str]) -> None:
         try:
             await build.made(call.cluster, node, tags)
         except DockerError as error:
             log.warning("tags of a build on %s are not told to the cluster: %s", node.name, error)
 
-    def asking(transport: asyncio.Transport) -> Asking:
-        return Asking(transport, solves)
-
-    def answering(transport: asyncio.Transport) -> Answering:
-        sides.append(Answering(transport, solves, caught_up))
-        return sides[0]
-
     with _entered(call, node):
-        try:
-            return await hijack(call, node.engine, call.path, ends=(asking, answering))
-        finally:
-            for side in sides:
-                call.cluster.spawn(side.settled())
+        return await _tunnel(call, node, lambda side: Asking(side, solves), lambda side: Answering(side, made, solves))
 
 
 async def session(call: Call[Cluster]) -> web.StreamResponse:
@@ -111,10 +105,32 @@ async def session(call: Call[Cluster]) -> web.StreamResponse:
     node = build.of_session(cluster, uuid)
     if node is None and uuid and _COMMANDS_OWN.match(call.request.headers.get(SHARED_KEY, "")):
         node = await build.expected(cluster, uuid)
-    if node is None:
-        node = build.of_peer(cluster, peer(call.request))
-    with _entered(call, node, session=uuid):
-        return await hijack(call, node.engine, call.path)
+    target = node or build.of_peer(cluster, peer(call.request))
+
+    async def bring(names: list[str]) -> None:
+        await build.bring(cluster, target, names)
+
+    with _entered(call, target, session=uuid):
+        return await _tunnel(call, target, lambda side: Sending(side, bring), End)
+
+
+async def _tunnel(call: Call[Cluster], node: Node, client: Side, engine: Side) -> web.StreamResponse:
+    """A tunnel that is listened in to; what is under way at its end goes on to its own."""
+    sides: list[End] = []
+
+    def noted(make: Side) -> Side:
+        def side(transport: asyncio.Transport) -> End:
+            sides.append(make(transport))
+            return sides[-1]
+
+        return side
+
+    try:
+        return await hijack(call, node.engine, call.path, ends=(noted(client), noted(engine)))
+    finally:
+        for side in sides:
+            if isinstance(side, Holding):
+                call.cluster.spawn(side.settled())
 
 
 async def build_(call: Call[Cluster]) -> web.StreamResponse:
@@ -124,16 +140,35 @@ async def build_(call: Call[Cluster]) -> web.StreamResponse:
     wanted = await build.read(cluster, {key: query.get(key) for key in build.READ})
     node = build.of_session(cluster, uuid) if uuid else None
     node = node or build.choose(cluster, wanted)
-    with _entered(call, node, session=uuid, build=query.get("buildid")):
+    with _entered(call, node, session=uuid, build=query.get("buildid"), alone=not uuid):
         asked = await build.engine_query(cluster, node, wanted, query.raw)
         headers = [(key, value) for key, value in call.request.headers.items() if key.lower() not in _DROPPED]
-        body = await upload(call.request, headers)
+        body = await _with_bases(call, node, await upload(call.request, headers))
         async with node.engine.stream(
             "POST", call.path, query=asked, body=body, headers=headers, deadline=BULK, version=call.version
         ) as answer:
             if answer.status != 200:
                 raise failed(answer.status, await answer.read(), node)
             return await _progress(call, node, answer)
+
+
+async def _with_bases(
+    call: Call[Cluster], node: Node, body: bytes | AsyncIterator[bytes] | None
+) -> bytes | AsyncIterator[bytes] | None:
+    """The context; where it names an image that only other nodes have, it waits until the node has it, too."""
+    lines = FromLines()
+    if isinstance(body, bytes):
+        await build.bring(call.cluster, node, lines.feed(body + b"\n"))
+    if body is None or isinstance(body, bytes):
+        return body
+    return _held(call, node, body, lines)
+
+
+async def _held(call: Call[Cluster], node: Node, body: AsyncIterator[bytes], lines: FromLines) -> AsyncIterator[bytes]:
+    async for piece in body:
+        if names := lines.feed(piece):
+            await build.bring(call.cluster, node, names)
+        yield piece
 
 
 async def _progress(call: Call[Cluster], node: Node, answer: Stream) -> web.StreamResponse:

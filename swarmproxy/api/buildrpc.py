@@ -1,10 +1,13 @@
-"""Listening in to a tunnel of BuildKit's: which tags a build sets, and the moment its client is told that it is over.
+"""Listening in to BuildKit's tunnels: which tags a build sets, when its client hears that it is over, what it is FROM.
 
 `/grpc` is HTTP/2 inside a tunnel. What a build is called stands in its Solve request alone, and engines before 23.0
 send no event for the image. So the client's side is read along: of each HTTP/2 stream the first gRPC message, which is
 a Solve request when it has exporters with names. On the engine's side, the frame that ends such a stream is held until
-`caught_up` has run: who has seen the end of a build finds its image. Only frame heads are looked at otherwise, no byte
-is changed, and what cannot be read (compression, another protocol some day) passes unheeded.
+the tags mean its image: who has seen the end of a build finds its image. Only frame heads are looked at otherwise, no
+byte is changed, and what cannot be read (compression, another protocol some day) passes unheeded.
+
+`/session` carries the Dockerfile to the engine, a classic build has it in its tar: the bytes in which it names an image
+are held until the node has that image, if the cluster does.
 
 Cost: a few microseconds a frame, and one list of the node's images a build.
 """
@@ -12,6 +15,7 @@ Cost: a few microseconds a frame, and one list of the node's images a build.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 
@@ -24,8 +28,12 @@ END_STREAM, PADDED = 0x1, 0x8
 MESSAGE_LIMIT = 1 << 20
 """Bytes of a first message that are kept; a Solve of a Dockerfile is a few kB."""
 
-CaughtUp = Callable[[list[str]], Awaitable[None]]
-"""Runs when a build that set these tags has ended well, before its client hears of it. Must not raise."""
+LINE_LIMIT = 1024
+NAMES_LIMIT = 50
+"""Names looked for in one context: a folder of SQL is full of what looks like one."""
+Before = Callable[[list[str]], Awaitable[None]]
+"""What must be done about these names before the bytes that bear them pass. Must not raise."""
+_FROM = re.compile(rb"(?:FROM[ \t]+(?:--platform=\S+[ \t]+)?|--from=)([A-Za-z0-9][\w./:@-]*)(?=[^\w./:@-])")
 
 
 class Frames:
@@ -169,6 +177,28 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
             raise ValueError("not protobuf")
 
 
+class FromLines:
+    """Finds the images that a Dockerfile names, in whatever carries it as plain text; each name is told once.
+
+    Where it begins cannot be known, so text of other files may look like it: a name costs nothing unless the cluster
+    has such an image. Names made of build arguments are not found.
+    """
+
+    def __init__(self) -> None:
+        self._tail = b""
+        self._seen: set[bytes] = {b"scratch"}
+
+    def feed(self, data: bytes) -> list[str]:
+        text = self._tail + data
+        self._tail = text[-LINE_LIMIT:]
+        if b"FROM" not in text and b"--from" not in text:
+            return []
+        found = [name for name in dict.fromkeys(_FROM.findall(text)) if name not in self._seen]
+        found = found[: NAMES_LIMIT - len(self._seen)]
+        self._seen.update(found)
+        return [name.decode() for name in found]
+
+
 class Asking(End):
     """The client's side of a tunnel, read along."""
 
@@ -181,32 +211,82 @@ class Asking(End):
         super().data_received(data)
 
 
-class Answering(End):
-    """The engine's side: holds the end of a build that has set tags until they mean its image."""
+class Holding(End):
+    """A side whose bytes wait while something is done about the names that they bear."""
 
-    def __init__(self, transport: asyncio.Transport, solves: Solves, caught_up: CaughtUp) -> None:
+    def __init__(self, transport: asyncio.Transport, before: Before) -> None:
         super().__init__(transport)
-        self._solves = solves
-        self._caught_up = caught_up
-        self._frames = Frames()
-        self._answered: set[int] = set()
-        self._queue: deque[tuple[bytes, bytes]] = deque()
+        self._before = before
+        self._queue: deque[tuple[bytes, list[str]]] = deque()
         self._work: asyncio.Task[None] | None = None
-        self._ended_held = False
+        self._shut_held = False
 
-    def data_received(self, data: bytes) -> None:
-        self._queue.extend((piece, head) for piece, head, _ in self._frames.feed(data))
-        self._flow()
+    def put(self, piece: bytes, names: list[str]) -> None:
+        self._queue.append((piece, names))
+        if self._work is None:
+            self._flow()
+        else:
+            self.transport.pause_reading()  # the other side's draining has let it go on
 
     def _flow(self) -> None:
-        while self._queue and self._work is None:
-            piece, head = self._queue[0]
-            if head and (tags := self._over(head)):
+        while self._queue:
+            piece, names = self._queue[0]
+            if names:
+                self._queue[0] = piece, []
                 self.transport.pause_reading()
-                self._work = asyncio.create_task(self._catch_up(tags))
+                self._work = asyncio.create_task(self._do(names))
                 return
             self._queue.popleft()
-            super().data_received(piece)
+            self.peer.transport.write(piece)
+
+    async def _do(self, names: list[str]) -> None:
+        try:
+            await self._before(names)
+        finally:
+            self._work = None
+            self._flow()
+            if self._work is None:
+                if self._shut_held:
+                    self.eof_received()
+                self.begin()
+
+    def eof_received(self) -> bool:
+        self._shut_held = self._work is not None
+        return True if self._shut_held else super().eof_received()
+
+    def begin(self) -> None:
+        if self._work is None:
+            super().begin()
+
+    async def settled(self) -> None:
+        """Waits for what its client did not wait for."""
+        if self._work is not None:
+            await asyncio.wait((self._work,))
+
+
+class Sending(Holding):
+    """The client's side of a session: what its Dockerfile is FROM is brought to the node first."""
+
+    def __init__(self, transport: asyncio.Transport, before: Before) -> None:
+        super().__init__(transport, before)
+        self._lines = FromLines()
+
+    def data_received(self, data: bytes) -> None:
+        self.put(data, self._lines.feed(data))
+
+
+class Answering(Holding):
+    """The engine's side: holds the end of a build that has set tags until they mean its image."""
+
+    def __init__(self, transport: asyncio.Transport, before: Before, solves: Solves) -> None:
+        super().__init__(transport, before)
+        self._solves = solves
+        self._frames = Frames()
+        self._answered: set[int] = set()
+
+    def data_received(self, data: bytes) -> None:
+        for piece, head, _ in self._frames.feed(data):
+            self.put(piece, self._over(head) if head else [])
 
     def _over(self, head: bytes) -> list[str]:
         """The tags of the build whose end begins with this frame. One that failed has no message in its answer."""
@@ -220,30 +300,7 @@ class Answering(End):
         tags = self._solves.tags.pop(stream)
         return tags if stream in self._answered else []
 
-    async def _catch_up(self, tags: list[str]) -> None:
-        try:
-            await self._caught_up(tags)
-        finally:
-            self._work = None
-            self._flow()
-            if self._work is None:
-                if self._ended_held:
-                    self.eof_received()
-                self.begin()
-
     def eof_received(self) -> bool:
-        self._ended_held = self._work is not None
-        if self._ended_held:
-            return True
         if rest := self._frames.rest():
-            super().data_received(rest)
+            self.put(rest, [])
         return super().eof_received()
-
-    def begin(self) -> None:
-        if self._work is None:
-            super().begin()
-
-    async def settled(self) -> None:
-        """Waits for a catching up that its client did not wait for."""
-        if self._work is not None:
-            await asyncio.wait((self._work,))

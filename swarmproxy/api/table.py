@@ -77,7 +77,7 @@ ROUTES: tuple[Route[C], ...] = (
     Route("POST", "/containers/{container}/exec", containers.exec_create, serve=OWNER, deadline=LASTING),
     Route("POST", "/exec/{exec}/start", serve=EXEC, deadline=STREAM, hijack=True),
     Route("POST", "/exec/{exec}/resize", serve=EXEC, deadline=WORK),
-    Route("GET", "/exec/{exec}/json", serve=EXEC),
+                  "cluster's images are. Images that its Dockerfile names are copied there, the result where it is used."),
     Route("POST", "/commit", containers.commit, serve=SAGA, deadline=LASTING),
     # -- images
     Route("GET", "/images/json", images.list_, serve=VIEW,

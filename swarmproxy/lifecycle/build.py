@@ -3,7 +3,7 @@
 A build goes to one node. Filters decide as for a container: constraints and affinities among the build arguments,
 health, availability, memory, the network its steps run in. Among the nodes that pass, the one that lacks the fewest of
 the cluster's images comes first, then the strategy's order: `FROM` finds what an earlier build has made, and the build
-cache is where it was. A build does not see images that only other nodes have; containers do, they get a copy.
+cache is where it was. An image that its Dockerfile names and only other nodes have is copied to the node.
 
 Tags: what an engine has under a tag after a build is what the tag means in the whole cluster, before the client is told
 that the build is over. 20.10 sends no event for an image that BuildKit made, so the engine is asked.
@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from urllib.parse import quote_plus, unquote_plus
 
@@ -24,14 +25,19 @@ from swarmproxy.cluster.node import Node
 from swarmproxy.lifecycle import image, network, references, snapshot
 from swarmproxy.lifecycle.buildsession import Usable
 from swarmproxy.lifecycle.context import Cluster
-from swarmproxy.model.errors import BadRequest
+from swarmproxy.model.errors import BadRequest, DockerError
 from swarmproxy.model.records import LOCAL, OVERLAY, Network
 from swarmproxy.scheduler.body import split_directives
 from swarmproxy.scheduler.place import place
 from swarmproxy.scheduler.request import Bond, Request
 
+log = logging.getLogger(__name__)
+
 EXPECTED = 2.0
 """Seconds that a session waits for the build that will name it; clients send both at once."""
+
+BRING = 20.0
+"""Seconds that a build's own bytes are held for a copy, which then goes on: BuildKit gives a silent session up."""
 
 
 def usable(cluster: Cluster) -> Usable:
@@ -176,6 +182,35 @@ async def engine_query(cluster: Cluster, node: Node, wanted: BuildRequest, raw: 
         if name in changed:
             parts[place_] = f"{name}={quote_plus(changed[name])}"
     return "&".join(parts)
+
+
+async def bring(cluster: Cluster, node: Node, names: Sequence[str]) -> None:
+    """Copies what the cluster has of these images to the node. What fails is the engine's to tell, in its own words."""
+    found, unknown = _known(cluster, names)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(BRING):
+            if unknown:  # stages and images of a registry; or another proxy has made one a moment ago
+                await _quietly(image.seek(cluster, unknown[0]))
+                found += _known(cluster, unknown)[0]
+            await asyncio.gather(*(_quietly(image.ensure(cluster, node, one)) for one in found))
+
+
+def _known(cluster: Cluster, names: Sequence[str]) -> tuple[list[image.Image], list[str]]:
+    found: list[image.Image] = []
+    unknown: list[str] = []
+    for name in names:
+        try:
+            found.append(image.resolve(cluster, name))
+        except DockerError:
+            unknown.append(name)
+    return [one for one in found if not one.digest], unknown
+
+
+async def _quietly(work: Awaitable[object]) -> None:
+    try:
+        await work
+    except DockerError as error:
+        log.debug("an image that a build may need: %s", error)
 
 
 async def made(cluster: Cluster, node: Node, tags: Sequence[str]) -> None:

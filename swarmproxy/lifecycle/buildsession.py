@@ -32,7 +32,7 @@ Usable = Callable[[str], bool]
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One call under way. `age` orders them: the larger, the newer."""
+    """One call under way. `age` orders them: the larger, the newer. A classic build has no peer: it is one call."""
 
     age: int
     peer: str
@@ -74,7 +74,7 @@ class BuildSessions:
 
     def of_peer(self, peer: str, now: float, usable: Usable) -> str:
         """The node where a call without a session belongs, "" when nothing is known of its client."""
-        mine = [one for one in self._live.values() if one.peer == peer and usable(one.node)]
+        mine = [one for one in self._live.values() if peer and one.peer == peer and usable(one.node)]
         live = _newest(one for one in mine if one.session) or _newest(mine)
         return live or _past(self._peers.get(peer), now, usable)
 
@@ -96,7 +96,8 @@ class BuildSessions:
         del self._live[ticket.age]
         if not reached:
             return
-        self._peers[ticket.peer] = _Past(ticket.node, now + GRACE)
+        if ticket.peer:
+            self._peers[ticket.peer] = _Past(ticket.node, now + GRACE)
         if ticket.session:
             self._sessions[ticket.session] = _Past(ticket.node, now + KEEP)
 
