@@ -77,7 +77,7 @@ ROUTES: tuple[Route[C], ...] = (
     Route("POST", "/containers/{container}/exec", containers.exec_create, serve=OWNER, deadline=LASTING),
     Route("POST", "/exec/{exec}/start", serve=EXEC, deadline=STREAM, hijack=True),
     Route("POST", "/exec/{exec}/resize", serve=EXEC, deadline=WORK),
-                  "cluster's images are. Images that its Dockerfile names are copied there, the result where it is used."),
+    Route("GET", "/exec/{exec}/json", serve=EXEC),
     Route("POST", "/commit", containers.commit, serve=SAGA, deadline=LASTING),
     # -- images
     Route("GET", "/images/json", images.list_, serve=VIEW,
@@ -99,7 +99,7 @@ ROUTES: tuple[Route[C], ...] = (
     # -- builds
     Route("POST", "/build", build.build_, serve=STICKY, deadline=BULK,
           differs="Runs on one node, chosen by build arguments constraint: and affinity:, else where most of the "
-                  "cluster's images are. FROM finds what that node or a registry has; every node can use the result."),
+                  "cluster's images are. What its Dockerfile names is copied there, the result where it is used."),
     Route("POST", "/build/cancel", build.cancel, serve=STICKY),
     Route("POST", "/build/prune", prune.caches, serve=MERGE),
     Route("POST", "/session", build.session, serve=STICKY, deadline=STREAM, hijack=True,
