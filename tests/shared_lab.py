@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from swarmproxy.lab import Lab, Node
-from swarmproxy.model import keys
+from swarmproxy.model import keys, options
 
 T = TypeVar("T")
 
@@ -243,6 +243,10 @@ class Cleaner:
             request("DELETE", f"{node.http_url}/containers/{container['Id']}?force=1&v=1")
 
     def _remove_objects(self) -> None:
+        for node in self.lab.nodes:
+            for local in _networks(node):
+                if local["Driver"] != options.DRIVER:  # made behind the product's back
+                    request("DELETE", f"{node.http_url}/networks/{local['Id']}")
         if networks := [record["id"] for record in self.etcd.under(keys.NETWORKS).values()]:
             self.docker("network", "rm", *networks, check=False)
         names = [volume["Name"] for node in self.lab.nodes for volume in _volumes(node)]
@@ -256,8 +260,7 @@ class Cleaner:
     def _left(self) -> list[str]:
         found = self.etcd.held(MADE)
         for node in self.lab.nodes:
-            _, networks = request("GET", f"{node.http_url}/networks")
-            found += [f"{node.name} network {one['Name']}" for one in networks if one["Name"] not in PREDEFINED]
+            found += [f"{node.name} network {one['Name']}" for one in _networks(node)]
             found += [f"{node.name} volume {one['Name']}" for one in _volumes(node)]
         return found
 
@@ -266,6 +269,11 @@ class Cleaner:
         for prefix in prefixes:
             self.etcd.wipe(prefix)
         return found
+
+
+def _networks(node: Node) -> list[dict[str, Any]]:
+    _, answer = request("GET", f"{node.http_url}/networks")
+    return [one for one in answer or () if one["Name"] not in PREDEFINED]
 
 
 def _volumes(node: Node) -> list[dict[str, Any]]:
