@@ -66,6 +66,8 @@ class Plan:
     """Volumes as the client spelt them → the engine's name."""
     unowned: tuple[str, ...] = ()
     unavailable: dict[str, dict[str, str]] = field(default_factory=dict)
+    connected: bool = False
+    """Networks were joined after the engine's create, one by one."""
 
 
 async def create(cluster: Cluster, data: bytes, *, name: str = "", platform: str = "", version: str = "") -> Created:
@@ -126,7 +128,7 @@ async def _create(cluster: Cluster, body: CreateBody, name: str, platform: str, 
         saga.on_failure("engine", lambda: _remove_by_token(cluster, node, token))
         created = await saga.step("engine", _on_engine(cluster, node, plan, name, token))
         await saga.step("bind", claims.bind(cluster, claim, created.id))
-        await saga.step("refresh", cluster.view.refresh(node.id, created.id))
+        await saga.step("refresh", _seen(cluster, node, plan, created))
     return created
 
 
@@ -244,6 +246,7 @@ async def _on_engine(cluster: Cluster, node: Node, plan: Plan, name: str, token:
         raise failed(answer.status, node.swap_out(answer.body), node)
     reply: dict[str, Any] = msgspec.json.decode(answer.body)
     created = Created(id=reply["Id"], node=node.id, warnings=list(reply.get("Warnings") or ()))
+    plan.connected = bool(later)
     for local_id, endpoint in later:
         connect = {"Container": created.id, "EndpointConfig": msgspec.Raw(endpoint)}
         joined = await node.engine.call(
@@ -252,6 +255,12 @@ async def _on_engine(cluster: Cluster, node: Node, plan: Plan, name: str, token:
         if joined.status != 200:
             raise failed(joined.status, node.swap_out(joined.body), node)
     return created
+
+
+async def _seen(cluster: Cluster, node: Node, plan: Plan, created: Created) -> None:
+    """The client's next list shows it. Mostly its event has brought it here already, while the claim was bound."""
+    if plan.connected or created.id not in node.containers:
+        await cluster.view.refresh(node.id, created.id)
 
 
 async def _remove_by_token(cluster: Cluster, node: Node, token: str) -> None:

@@ -1,6 +1,8 @@
 """Garbage: claims and records whose object is gone.
 
-Most go at once: a container that an engine destroyed releases its claim, whoever removed it. The sweep finds the rest:
+Most go soon: a container that an engine destroyed releases its claim, whoever removed it. The proxy that relayed the
+removal has done so before its client knew, so everybody else waits a moment and mostly finds nothing left to do. The
+sweep finds the rest:
 claims whose container a healthy engine does not know (asked again before anything is deleted), names without a claim,
 and everything of members that were removed. Silence is no proof: nothing is deleted for a node that does not answer or
 was not listed, nor while the store is away. Every deletion is a `ModIs`, so all proxies may sweep.
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 from typing import Any
 
@@ -25,6 +28,8 @@ log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 5.0
 YOUNG_SECONDS = 10.0
+RELEASE_SECONDS = (0.02, 0.05)
+"""Short enough that a port is free again before a person, or a script's next process, asks for it."""
 
 
 class Collector:
@@ -55,6 +60,7 @@ class Collector:
             self._cluster.spawn(self._release(change.entry.id))
 
     async def _release(self, container: str) -> None:
+        await asyncio.sleep(random.uniform(*RELEASE_SECONDS))
         held = self._cluster.records.alloc_of(container)
         if held is None or held[2].value.state != BOUND:
             return
