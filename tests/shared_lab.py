@@ -217,6 +217,7 @@ class Cleaner:
     def __init__(self, lab: Lab, docker: Cli) -> None:
         self.lab, self.docker, self.etcd = lab, docker, Etcd(lab)
         self.images = set().union(*(_tags(node) for node in lab.nodes))
+        self.image_ids = {image["Id"] for node in lab.nodes for image in _images(node) if _names(image)}
 
     def clean(self) -> None:
         """Containers go behind the product's back, networks and volumes through it.
@@ -256,6 +257,10 @@ class Cleaner:
         known = {keys.parts(key)[-1] for key in self.etcd.under(keys.IMAGES)}
         if stale := (tags | known) - self.images:
             self.docker("rmi", "-f", *sorted(stale), check=False)
+        for node in self.lab.nodes:  # such as have no name any more
+            for image in _images(node):
+                if image["Id"] not in self.image_ids:
+                    request("DELETE", f"{node.http_url}/images/{image['Id']}?force=1")
 
     def _left(self) -> list[str]:
         found = self.etcd.held(MADE)
@@ -281,9 +286,16 @@ def _volumes(node: Node) -> list[dict[str, Any]]:
     return list((answer or {}).get("Volumes") or ())
 
 
+def _images(node: Node) -> list[dict[str, Any]]:
+    return list(request("GET", f"{node.http_url}/images/json")[1] or ())
+
+
 def _tags(node: Node) -> set[str]:
-    _, images = request("GET", f"{node.http_url}/images/json")
-    return {tag for image in images or () for tag in image.get("RepoTags") or () if tag != "<none>:<none>"}
+    return {name for image in _images(node) for name in _names(image)}
+
+
+def _names(image: dict[str, Any]) -> list[str]:
+    return [name for name in image.get("RepoTags") or () if name != "<none>:<none>"]
 
 
 @contextmanager

@@ -191,7 +191,10 @@ async def push(call: Call[Cluster]) -> web.StreamResponse:
     reference = references.parse(call.params["image"])
     if not reference.tag and (tag := call.query.get("tag")):
         reference = references.Reference(reference.name, tag, "")
-    found = await image.seek(call.cluster, reference.familiar)
+    try:
+        found = await image.seek(call.cluster, reference.familiar)
+    except NotFound:  # an engine says so under status 200, in the stream
+        return await passthrough(call, _a_node(call.cluster).engine, call.path)
     for node in image.holders(call.cluster, found.id):
         if found.reference in image.tags(node.images[found.id]):
             return await passthrough(call, node.engine, call.path)

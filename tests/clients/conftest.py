@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
+from swarmproxy.lab import Lab
+from tests.clients.registry import program, serving
 from tests.conftest import EngineCli
 from tests.shared_lab import Cli
 
@@ -48,3 +50,12 @@ def on_nodes(sleeper: Sleeper) -> Sleeper:
         return "c1 c2 c3"
 
     return start
+
+
+@pytest.fixture(scope="session")
+def registry(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    executable = program(lab.plan.cache)
+    if executable is None:
+        pytest.skip("docker-registry cannot be had from this machine's package sources")
+    with serving(lab, tmp_path_factory.mktemp("registry"), executable) as address:
+        yield address
