@@ -89,7 +89,9 @@ class Guard:
                 await self._task
 
     async def remove(self) -> None:
-        """Takes the table away."""
+        """Takes the table away, once what is being applied is in: it would bring the table back."""
+        if self._task is not None:
+            await asyncio.wait((self._task,))
         await nft(f"table inet {TABLE} {{}}\ndelete table inet {TABLE}\n")
 
 
