@@ -218,25 +218,31 @@ class Segment:
     # ------------------------------------------------------------------------------------------- endpoints
     async def plug(self, endpoint_id: str, mac: str) -> None:
         """The veth of a local container, its MAC known to the bridge for good. Raises NetlinkError."""
-        inner, outer = container_side(endpoint_id), bridge_side(endpoint_id)
-        index = await find(self._route, outer)
-        if index and not await find(self._host, inner):
-            await remove(self._route, index)  # half of a former try
-            index = 0
-        if not index:
-            if stale := await find(self._host, inner):
-                await remove(self._host, stale)
-            # one message: the container's end in the host's namespace, the other born in the overlay's
-            await self._host.link("add", ifname=inner, kind="veth", address=mac, mtu=self.spec.mtu,
-                                  peer={"ifname": outer, "net_ns_fd": self._fd})  # fmt: skip
-            index = await find(self._route, outer)
-        await self._route.link("set", index=index, mtu=self.spec.mtu, master=self._bridge, state="up")
+        try:
+            await self._make_veth(endpoint_id, mac)
+        except NetlinkError as error:
+            if error.code != errno.EEXIST:
+                raise
+            await self._unmake_veth(endpoint_id)  # of a former try, perhaps only half of it
+            await self._make_veth(endpoint_id, mac)
+        index = await find(self._route, bridge_side(endpoint_id))
         await self._route.brport("set", index=index, learning=0, unicast_flood=0)
         try:
             await self._route.fdb("add", ifindex=index, lladdr=mac, flags=_NTF_MASTER, state=_NUD_NOARP)
         except NetlinkError as error:
             if error.code != errno.EEXIST:
                 raise
+
+    async def _make_veth(self, endpoint_id: str, mac: str) -> None:
+        """One message: the bridge's end here, up and plugged in, the container's end born in the host's namespace."""
+        inner = {"ifname": container_side(endpoint_id), "address": mac, "mtu": self.spec.mtu, "net_ns_pid": os.getpid()}
+        await self._route.link("add", ifname=bridge_side(endpoint_id), kind="veth", mtu=self.spec.mtu,
+                               master=self._bridge, state="up", peer=inner)  # fmt: skip
+
+    async def _unmake_veth(self, endpoint_id: str) -> None:
+        for route, name in ((self._route, bridge_side(endpoint_id)), (self._host, container_side(endpoint_id))):
+            if index := await find(route, name):
+                await remove(route, index)
 
     async def unplug(self, endpoint_id: str) -> None:
         """Takes the veth away, wherever its other end is."""
