@@ -104,6 +104,7 @@ class Proxy:
             started=time.time(),
         )
         self.versions = Versions()
+        self.view.on_node(self._follow_versions)
         self.dispatcher = Dispatcher(
             ROUTES,
             cluster=self.cluster,
@@ -132,7 +133,6 @@ class Proxy:
                 self.cache.run(),
                 self.session.run(),
                 self.view.run(),
-                self._follow_versions(),
                 self._listen(),
                 Adoption(self.cluster).run(),
                 Objects(self.cluster).run(),
@@ -164,11 +164,9 @@ class Proxy:
                 await self.discovery.store.txn([Absent(keys.META)], [Put(keys.META, meta)])
             await asyncio.sleep(0.5)
 
-    async def _follow_versions(self) -> None:
+    def _follow_versions(self, _: Node) -> None:
         """Advertises what all members have; clients shape their requests after it."""
-        while True:
-            self.versions.follow(node.engine.api for node in self.view.nodes.values())
-            await asyncio.sleep(0.2)
+        self.versions.follow(node.engine.api for node in self.view.nodes.values())
 
     async def close(self) -> None:
         await self.listener.close(GRACE)
