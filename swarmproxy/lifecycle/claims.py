@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from swarmproxy.discovery.store import Absent, Compare, Delete, ModIs, NoneNewer, Op, Put, StoreError
+from swarmproxy.discovery.store import KV, Absent, Compare, Delete, ModIs, NoneNewer, Op, Put, StoreError
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.model import codec, keys
 from swarmproxy.model.errors import Conflict, DockerError, EngineUnreachable, ServerError, StoreLost
@@ -242,10 +242,15 @@ async def _drop_unsure(cluster: Cluster, claim: Claim) -> None:
 
 
 async def release(cluster: Cluster, node_id: str, token: str) -> bool:
-    """The container is gone: its name and its share are free. True when nothing of it is held any more."""
+    """The container is gone: its name and its share are free. True when nothing of it is held any more.
+
+    Tried with what is known here, which costs one round trip; the store is asked when that is not the newest.
+    """
     alloc_key = keys.alloc(node_id, token)
-    for _ in range(4):
-        kv = await cluster.reach(cluster.store.get(alloc_key))
+    for fresh in (False, True, True, True):
+        kv = await _read(cluster, alloc_key, fresh=fresh)
+        if kv is None and not fresh:
+            continue
         if kv is None:
             return True
         alloc = codec.decode(Alloc, kv.value) or Alloc()
@@ -253,7 +258,7 @@ async def release(cluster: Cluster, node_id: str, token: str) -> bool:
         ops: list[Op] = [Delete(alloc_key)]
         if alloc.name:
             name_key = keys.name(alloc.name)
-            name_kv = await cluster.reach(cluster.store.get(name_key))
+            name_kv = await _read(cluster, name_key, fresh=fresh)
             held = codec.decode(Name, name_kv.value) if name_kv else None
             if name_kv and held and held.token == token and held.node == node_id:
                 compares.append(ModIs(name_key, name_kv.mod_revision))
@@ -261,3 +266,7 @@ async def release(cluster: Cluster, node_id: str, token: str) -> bool:
         if (await cluster.txn(compares, ops)).ok:
             return True
     return False
+
+
+async def _read(cluster: Cluster, key: str, *, fresh: bool) -> KV | None:
+    return await cluster.reach(cluster.store.get(key)) if fresh else cluster.cache.get(key)

@@ -57,7 +57,7 @@ class Want:
     name: str
     memory: int
     port: bool
-    ending: str  # keep, drop, die
+    ending: str  # keep, drop, die, release
 
 
 wants = st.lists(
@@ -66,7 +66,7 @@ wants = st.lists(
         name=st.sampled_from(["aa", "bb", "cc", "dd", "ee"]),
         memory=st.integers(0, 3),
         port=st.booleans(),
-        ending=st.sampled_from(["keep", "keep", "drop", "die"]),
+        ending=st.sampled_from(["keep", "keep", "drop", "die", "release"]),
     ),
     min_size=1,
     max_size=12,
@@ -127,8 +127,8 @@ async def nothing(_: NodeSnapshot) -> None:
     return None
 
 
-async def one(proxy: Proxy, want: Want, token: str) -> str:
-    """What became of one create: its token when bound, else ""."""
+async def one(proxy: Proxy, want: Want, token: str, other: Proxy | None = None) -> str:
+    """What became of one create: its token when bound, else "". A release goes through another proxy."""
     ports = (PORT,) if want.port else ()
     request = Request(name=want.name, memory=want.memory, ports=ports)
     choose: Callable[[], Placement] = lambda: place(request, proxy.snapshots(), proxy.cluster.strategy)  # noqa: E731
@@ -142,6 +142,9 @@ async def one(proxy: Proxy, want: Want, token: str) -> str:
         if want.ending == "die":
             return ""
         await claims.bind(proxy.cluster, claim, "c" + token)
+        if want.ending == "release":
+            assert await claims.release((other or proxy).cluster, claim.node, token)
+            return ""
         return token
     except (Conflict, NoNode):
         return ""
@@ -158,7 +161,7 @@ async def race(seed: int, work: list[Want]) -> None:
         claims.PENDING_SECONDS = 0.05  # a name that a dead proxy holds is not waited for here
         done = await asyncio.gather(
             *(
-                one(doomed if want.ending == "die" else rng.choice(proxies), want, f"t{index}")
+                one(doomed if want.ending == "die" else rng.choice(proxies), want, f"t{index}", rng.choice(proxies))
                 for index, want in enumerate(work)
             )
         )
@@ -230,3 +233,21 @@ async def test_a_name_whose_container_lives_is_a_conflict_in_dockers_words() -> 
             assert error.message.startswith('Conflict. The container name "/aa" is already in use by container "ct1"')
     finally:
         await proxy.end()
+
+
+async def test_a_release_by_a_proxy_that_has_not_heard_of_the_claim_frees_it_all_the_same() -> None:
+    store = MemoryStore()
+    proxy, deaf = Proxy(store), Proxy(store)
+    try:
+        await proxy.ready()
+        await deaf.ready()
+        deaf.work[0].cancel()
+        await asyncio.wait(deaf.work[:1])
+        assert await one(proxy, Want("aa", 1, False, "keep"), "t1") == "t1"
+        node = next(keys.parts(kv.key)[1] for kv in (await store.list(keys.ALLOC))[1])
+        assert deaf.cache.get(keys.alloc(node, "t1")) is None
+        assert await claims.release(deaf.cluster, node, "t1")
+        await check(store, set())
+    finally:
+        await proxy.end()
+        await deaf.end()
