@@ -213,10 +213,13 @@ class Ipam:
             return
         key = keys.address(nid, ip)
         try:
-            kv = await self._store.get(key)
-            record = decode(Address, kv.value) if kv is not None else None
-            if kv is not None and record is not None and record.node == self._node:
-                await self._store.txn([ModIs(key, kv.mod_revision)], [Delete(key)])
+            for fresh in (False, True):
+                kv = await self._store.get(key) if fresh else self._mirror.get(key)
+                record = decode(Address, kv.value) if kv is not None else None
+                if kv is None or record is None or record.node != self._node:
+                    continue
+                if (await self._store.txn([ModIs(key, kv.mod_revision)], [Delete(key)])).ok:
+                    return
         except Unavailable:
             return
 
