@@ -38,9 +38,8 @@ Takes = Callable[[Mapping[str, str], float], bool]
 
 AT_ONCE = 8
 MEASURE_SECONDS = 60.0
-ANONYMOUS = "com.docker.volume.anonymous"
-"""Label of engines from 23.0 on; older ones tell an anonymous volume by its name alone."""
 LABELS_ANONYMOUS = "1.42"
+"""First API version whose engines label anonymous volumes."""
 
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -142,7 +141,8 @@ def _unused(cluster: Cluster, nodes: frozenset[str], takes: Takes, anonymous_onl
                 found.append(Unused(str(volume.shown(cluster, node, listed)["Name"]), name, node))
     for name, held in cluster.records.volumes.items():
         record = held.value
-        if record.owner or record.driver != "local" or record.opts or (anonymous_only and not _HEX.match(name)):
+        named = volume.ANONYMOUS not in record.labels
+        if record.owner or record.driver != "local" or record.opts or (anonymous_only and named):
             continue  # an owner without the data has a container on its way, or is away
         if takes(record.labels, moment.rfc3339(record.created) or 0.0):
             found.append(Unused(name, name, None))
@@ -150,7 +150,7 @@ def _unused(cluster: Cluster, nodes: frozenset[str], takes: Takes, anonymous_onl
 
 
 def _anonymous(name: str, labels: Mapping[str, str], api: str) -> bool:
-    if ANONYMOUS in labels:
+    if volume.ANONYMOUS in labels:
         return True
     return bool(_HEX.match(name)) and bool(api) and number(api) < number(LABELS_ANONYMOUS)
 

@@ -29,6 +29,8 @@ from swarmproxy.model.errors import BadRequest, NotFound
 from swarmproxy.model.records import Volume
 
 SEEK_SECONDS = 1.0
+ANONYMOUS = "com.docker.volume.anonymous"
+"""Label that engines from 23.0 on give a volume without a name; older ones tell it by the name they made alone."""
 
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 
@@ -108,13 +110,14 @@ async def create(cluster: Cluster, data: bytes) -> Volume:
     name = shape.Name or secrets.token_hex(32)
     check_name(name)
     driver = shape.Driver or "local"
+    labels = (shape.Labels or {}) | ({} if shape.Name else {ANONYMOUS: ""})
     if driver != "local" and not _has_driver(cluster, driver):
         raise NotFound(f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found')
     record = Volume(
         name=name,
         driver=driver,
         opts=shape.DriverOpts or {},
-        labels=shape.Labels or {},
+        labels=labels,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
     held = cluster.records.volumes.get(name)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 from swarmproxy.discovery.store import Put
 from swarmproxy.model import keys
 from swarmproxy.model.codec import encode
-from swarmproxy.model.records import Endpoint
+from swarmproxy.model.records import LOCAL, Endpoint, Network, NetworkCopy
 from tests.unit.protocol.conftest import Served
 
 
@@ -140,3 +140,33 @@ async def test_bad_filters_touch_nothing(served: Served) -> None:
     for kind, filters, words in BAD:
         assert await served.ask("POST", f"/{kind}/prune", **filters) == (400, {"message": words}), kind
     assert not [call for engine in served.engines for call in engine.calls if "prune" in call.path]
+
+
+async def test_a_nameless_volume_stays_anonymous_when_it_gets_its_place(served: Served) -> None:
+    _, made = await served.ask("POST", "/volumes/create", {"Labels": {"a": "b"}})
+    assert made["Labels"] == {"a": "b", "com.docker.volume.anonymous": ""}
+    user = await served.create("user", 2, HostConfig={"Binds": [f"{made['Name']}:/d"]})
+    nothing = (200, {"VolumesDeleted": [], "SpaceReclaimed": 0})
+    assert await served.ask("POST", "/v1.45/volumes/prune") == nothing
+    assert (await served.ask("DELETE", f"/containers/{user}"))[0] == 204
+    assert (await served.ask("POST", "/v1.45/volumes/prune"))[1]["VolumesDeleted"] == [made["Name"]]
+    assert not served.engines[1].daemon.volumes
+
+
+async def test_a_network_that_an_engine_had_before_goes_only_unused(served: Served) -> None:
+    engine = served.cluster.view.nodes["N2"].engine
+    body = json.dumps({"Name": "old"}).encode()
+    made = await engine.call("POST", "/networks/create", body=body, headers={"Content-Type": "application/json"})
+    local = json.loads(made.body)["Id"]
+    record = Network(id=local, name="old", mode=LOCAL, home="N2", created="2020-01-01T00:00:00Z")
+    await served.put(
+        Put(keys.network(local), encode(record)),
+        Put(keys.netname("old"), local.encode()),
+        Put(keys.netnode(local, "N2"), encode(NetworkCopy(id=local))),
+    )
+    user = await served.start("user", 2, HostConfig={"NetworkMode": "old"})
+    assert await served.ask("POST", "/networks/prune") == (200, {"NetworksDeleted": None})
+    assert (await served.ask("POST", f"/containers/{user}/kill"))[0] == 204
+    assert await served.ask("POST", "/networks/prune", node=["node-1"]) == (200, {"NetworksDeleted": None})
+    assert await served.ask("POST", "/networks/prune") == (200, {"NetworksDeleted": ["old"]})
+    assert "old" not in [network.name for network in served.engines[1].daemon.networks.values()]
