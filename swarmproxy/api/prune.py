@@ -11,7 +11,6 @@ An engine that fails is left out of the sum; when all do, the first one's words 
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -25,13 +24,11 @@ from swarmproxy.api.call import Call
 from swarmproxy.cluster.node import Node
 from swarmproxy.engine.deadline import LASTING
 from swarmproxy.engine.version import number
-from swarmproxy.lifecycle import claims, prune
+from swarmproxy.lifecycle import claims, everywhere, prune
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.model import moment
-from swarmproxy.model.errors import BadRequest, DockerError, ServerError, StoreLost
-
-log = logging.getLogger(__name__)
+from swarmproxy.model.errors import BadRequest, ServerError, StoreLost
 
 KNOWN = frozenset(("label", "label!", "node", "until"))
 OF_IMAGES = KNOWN | {"dangling"}
@@ -80,24 +77,18 @@ async def _forwarded(call: Call[Cluster], wanted: filters.Filters) -> list[tuple
     if theirs:
         passed.append(("filters", msgspec.json.encode({k: dict.fromkeys(v, True) for k, v in theirs.items()}).decode()))
 
-    async def ask(node: Node) -> tuple[Node, dict[str, Any]]:
+    async def ask(node: Node) -> dict[str, Any]:
         answer = await node.engine.call(
             "POST", call.path, query=urlencode(passed), deadline=LASTING, version=call.version
         )
         if answer.status != 200:
             raise failed(answer.status, answer.body, node)
-        return node, msgspec.json.decode(answer.body)
+        return msgspec.json.decode(answer.body, type=dict[str, Any])
 
     nodes = [node for node in named(cluster, wanted) if node.healthy]
     if not nodes:
         raise ServerError("No healthy node available in the cluster")
-    results = await asyncio.gather(*map(ask, nodes), return_exceptions=True)
-    told = [result for result in results if not isinstance(result, BaseException)]
-    errors = [result for result in results if isinstance(result, BaseException)]
-    for error in errors:
-        if not isinstance(error, DockerError):
-            raise error
-        log.info("%s: %s", call.path, error)
+    told, errors = await everywhere.ask_all(cluster, nodes, ask)
     if not told:
         raise errors[0]
     return told

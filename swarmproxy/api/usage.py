@@ -10,8 +10,6 @@ Cost: what the slowest engine needs, which grows with its layers and volumes.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from typing import Any
 from urllib.parse import urlencode
@@ -24,14 +22,12 @@ from swarmproxy.api.call import Call
 from swarmproxy.cluster.node import Node
 from swarmproxy.engine.deadline import LASTING
 from swarmproxy.engine.version import number
+from swarmproxy.lifecycle import everywhere
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.lifecycle.refusal import failed
-from swarmproxy.model.errors import BadRequest, DockerError
-
-log = logging.getLogger(__name__)
+from swarmproxy.model.errors import BadRequest
 
 KINDS = ("container", "image", "volume", "build-cache")
-SECONDS = 120.0
 _SUMMED = ("Containers", "Size", "SharedSize", "VirtualSize")
 
 Usage = dict[str, Any]
@@ -60,23 +56,16 @@ async def disk(call: Call[Cluster]) -> web.StreamResponse:
 
 
 async def _ask_all(call: Call[Cluster], kinds: list[str]) -> list[tuple[Node, Usage]]:
-    async def ask(node: Node) -> tuple[Node, Usage]:
+    async def ask(node: Node) -> Usage:
         query = urlencode([("type", kind) for kind in kinds])
-        answer = await node.engine.call(
-            "GET", "/system/df", query=query, deadline=LASTING.within(SECONDS), version=call.version
-        )
+        answer = await node.engine.call("GET", "/system/df", query=query, deadline=LASTING, version=call.version)
         if answer.status != 200:
             raise failed(answer.status, answer.body, node)
-        return node, msgspec.json.decode(answer.body)
+        return msgspec.json.decode(answer.body, type=Usage)
 
     nodes = [node for node in call.cluster.view.nodes.values() if node.healthy]
-    results = await asyncio.gather(*map(ask, nodes), return_exceptions=True)
-    for problem in results:
-        if isinstance(problem, DockerError):
-            log.info("system df: %s", problem)
-        elif isinstance(problem, BaseException):
-            raise problem
-    return [result for result in results if not isinstance(result, BaseException)]
+    told, _ = await everywhere.ask_all(call.cluster, nodes, ask)
+    return told
 
 
 def _images(cluster: Cluster, told: list[tuple[Node, Usage]]) -> list[Usage]:

@@ -25,7 +25,7 @@ import msgspec
 from swarmproxy.cluster.node import Node
 from swarmproxy.engine.deadline import LASTING
 from swarmproxy.engine.version import number
-from swarmproxy.lifecycle import image, network, volume
+from swarmproxy.lifecycle import everywhere, image, network, volume
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.model import moment
@@ -37,7 +37,6 @@ Takes = Callable[[Mapping[str, str], float], bool]
 """(labels, created in Unix seconds) → whether the caller's filters let it go."""
 
 AT_ONCE = 8
-MEASURE_SECONDS = 60.0
 LABELS_ANONYMOUS = "1.42"
 """First API version whose engines label anonymous volumes."""
 
@@ -109,7 +108,7 @@ async def volumes(
     """Removes unused volumes, data and record; (names, bytes)."""
     await _look(cluster, cluster.view.relist, cluster.view.refresh_volumes)
     doomed = _unused(cluster, nodes, takes, anonymous_only)
-    sizes = await _volume_sizes({one.node.id: one.node for one in doomed if one.node is not None}.values())
+    sizes = await _volume_sizes(cluster, {one.node.id: one.node for one in doomed if one.node is not None}.values())
 
     async def remove(one: Unused) -> Unused:
         await volume.remove(cluster, one.shown, force=False)
@@ -155,27 +154,26 @@ def _anonymous(name: str, labels: Mapping[str, str], api: str) -> bool:
     return bool(_HEX.match(name)) and bool(api) and number(api) < number(LABELS_ANONYMOUS)
 
 
-async def _volume_sizes(nodes: Iterable[Node]) -> dict[tuple[str, str], int]:
+async def _volume_sizes(cluster: Cluster, nodes: Iterable[Node]) -> dict[tuple[str, str], int]:
     """Bytes by (node id, name). What an engine does not tell in time is missing."""
     sizes: dict[tuple[str, str], int] = {}
-    for node, usage in await _usages(nodes, "volume"):
+    for node, usage in await _usages(cluster, nodes, "volume"):
         for one in usage.get("Volumes") or ():
             sizes[node.id, str(one["Name"])] = max(0, int((one.get("UsageData") or {}).get("Size", 0)))
     return sizes
 
 
-async def _usages(nodes: Iterable[Node], kind: str) -> list[tuple[Node, dict[str, Any]]]:
+async def _usages(cluster: Cluster, nodes: Iterable[Node], kind: str) -> list[tuple[Node, dict[str, Any]]]:
     """system/df of each node; engines before 1.42 answer with everything, whatever was asked."""
 
-    async def ask(node: Node) -> tuple[Node, dict[str, Any]]:
-        answer = await node.engine.call(
-            "GET", "/system/df", query=f"type={kind}", deadline=LASTING.within(MEASURE_SECONDS)
-        )
+    async def ask(node: Node) -> dict[str, Any]:
+        answer = await node.engine.call("GET", "/system/df", query=f"type={kind}", deadline=LASTING)
         if answer.status != 200:
             raise failed(answer.status, answer.body, node)
-        return node, msgspec.json.decode(answer.body)
+        return msgspec.json.decode(answer.body, type=dict[str, Any])
 
-    return await _gathered(ask(node) for node in nodes)
+    told, _ = await everywhere.ask_all(cluster, nodes, ask)
+    return told
 
 
 # -- images ----------------------------------------------------------------------------------------------------------
@@ -187,9 +185,12 @@ async def images(cluster: Cluster, nodes: frozenset[str], takes: Takes) -> tuple
     holders = list({node.id: node for node, _, _ in doomed}.values())
     if not holders:
         return [], 0
-    before = await _layers(holders)
-    lines = await _gathered(_remove_image(node, image_id, names) for node, image_id, names in doomed)
-    after = await _layers(holders)
+    before = await _layers(cluster, holders)
+    lines = await _gathered(
+        everywhere.while_answering(cluster, node, _remove_image(node, image_id, names))
+        for node, image_id, names in doomed
+    )
+    after = await _layers(cluster, holders)
     await asyncio.gather(*(cluster.view.refresh_images(node.id) for node in holders), return_exceptions=True)
     await _forget(cluster, {image_id for _, image_id, _ in doomed})
     freed = sum(max(0, before[node] - after.get(node, before[node])) for node in before)
@@ -225,8 +226,8 @@ async def _remove_image(node: Node, image_id: str, names: list[str]) -> list[dic
     return lines
 
 
-async def _layers(nodes: Iterable[Node]) -> dict[str, int]:
-    return {node.id: int(usage.get("LayersSize") or 0) for node, usage in await _usages(nodes, "image")}
+async def _layers(cluster: Cluster, nodes: Iterable[Node]) -> dict[str, int]:
+    return {node.id: int(usage.get("LayersSize") or 0) for node, usage in await _usages(cluster, nodes, "image")}
 
 
 async def _forget(cluster: Cluster, image_ids: set[str]) -> None:

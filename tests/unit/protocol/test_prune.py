@@ -6,6 +6,9 @@ import asyncio
 import json
 from urllib.parse import parse_qs
 
+import pytest
+
+from swarmproxy.cluster import health, monitor
 from swarmproxy.discovery.store import Put
 from swarmproxy.model import keys
 from swarmproxy.model.codec import encode
@@ -170,3 +173,22 @@ async def test_a_network_that_an_engine_had_before_goes_only_unused(served: Serv
     assert await served.ask("POST", "/networks/prune", node=["node-1"]) == (200, {"NetworksDeleted": None})
     assert await served.ask("POST", "/networks/prune") == (200, {"NetworksDeleted": ["old"]})
     assert "old" not in [network.name for network in served.engines[1].daemon.networks.values()]
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An engine that hangs is given up within 0.2 s."""
+    monkeypatch.setattr(health, "PULSE", 0.02)
+    monkeypatch.setattr(health, "PATIENCE", 0.0)
+    monkeypatch.setattr(monitor, "PROBE", monitor.PROBE.within(0.1))
+
+
+async def test_an_engine_that_hangs_does_not_hold_up_the_others(impatient: None, served: Served) -> None:
+    gone = await served.create("one", 2)
+    await served.create("two", 1)
+    served.engines[0].hang()
+    async with asyncio.timeout(5):
+        status, reply = await served.ask("POST", "/containers/prune")
+        assert (status, reply["ContainersDeleted"]) == (200, [gone])
+        assert (await served.ask("GET", "/system/df"))[0] == 200
+    served.engines[0].resume()
