@@ -23,12 +23,13 @@ from urllib.parse import quote
 import msgspec
 
 from swarmproxy.cluster.node import Node
+from swarmproxy.discovery.store import Delete, ModIs
 from swarmproxy.engine.deadline import LASTING
 from swarmproxy.engine.version import number
 from swarmproxy.lifecycle import everywhere, image, network, volume
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.lifecycle.refusal import failed
-from swarmproxy.model import moment
+from swarmproxy.model import keys, moment
 from swarmproxy.model.errors import Conflict, DockerError
 
 log = logging.getLogger(__name__)
@@ -95,11 +96,12 @@ async def networks(cluster: Cluster, nodes: frozenset[str], takes: Takes) -> lis
 # -- volumes ---------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Unused:
-    """A volume without users. `node` is None while no node holds its data."""
+    """A volume without users. `node` is None while no node holds its data; then `revision` is its record's."""
 
     shown: str
     name: str
     node: Node | None
+    revision: int = 0
 
 
 async def volumes(
@@ -111,8 +113,11 @@ async def volumes(
     sizes = await _volume_sizes(cluster, {one.node.id: one.node for one in doomed if one.node is not None}.values())
 
     async def remove(one: Unused) -> Unused:
-        await volume.remove(cluster, one.shown, force=False)
-        if one.node is None and one.name in cluster.records.volumes:
+        if one.node is not None:
+            await volume.remove(cluster, one.shown, force=False)
+            return one
+        key = keys.volume(one.name)
+        if not (await cluster.txn([ModIs(key, one.revision)], [Delete(key)])).ok:
             raise Conflict(f"remove {one.name}: volume is in use")  # a container took it at this moment
         return one
 
@@ -144,7 +149,7 @@ def _unused(cluster: Cluster, nodes: frozenset[str], takes: Takes, anonymous_onl
         if record.owner or record.driver != "local" or record.opts or (anonymous_only and named):
             continue  # an owner without the data has a container on its way, or is away
         if takes(record.labels, moment.rfc3339(record.created) or 0.0):
-            found.append(Unused(name, name, None))
+            found.append(Unused(name, name, None, held.revision))
     return found
 
 

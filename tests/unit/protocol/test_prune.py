@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from urllib.parse import parse_qs
 
 import pytest
 
 from swarmproxy.cluster import health, monitor
-from swarmproxy.discovery.store import Put
+from swarmproxy.discovery.store import Compare, Op, Put, TxnResult
 from swarmproxy.model import keys
 from swarmproxy.model.codec import encode
-from swarmproxy.model.records import LOCAL, Endpoint, Network, NetworkCopy
+from swarmproxy.model.records import LOCAL, Endpoint, Network, NetworkCopy, Volume
 from tests.unit.protocol.conftest import Served
 
 
@@ -192,3 +193,19 @@ async def test_an_engine_that_hangs_does_not_hold_up_the_others(impatient: None,
         assert (status, reply["ContainersDeleted"]) == (200, [gone])
         assert (await served.ask("GET", "/system/df"))[0] == 200
     served.engines[0].resume()
+
+
+async def test_a_record_that_a_container_takes_at_that_moment_stays(served: Served) -> None:
+    await served.ask("POST", "/volumes/create", {"Name": "wanted"})
+    store_txn = served.store.txn
+    taken = Volume(name="wanted", owner="N1")
+
+    async def late(compares: Sequence[Compare], ops: Sequence[Op]) -> TxnResult:
+        await store_txn([], [Put(keys.volume("wanted"), encode(taken))])
+        return await store_txn(compares, ops)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(served.store, "txn", late)
+        _, reply = await served.ask("POST", "/v1.41/volumes/prune")
+    assert reply["VolumesDeleted"] == []
+    assert await served.store.get(keys.volume("wanted")) is not None
