@@ -23,22 +23,31 @@ from swarmproxy.lifecycle import image as images
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.model.errors import DockerError, EngineUnreachable, NotFound, StoreLost
+from swarmproxy.model.records import Member
 
 JSON = {"Content-Type": "application/json"}
 
 _NEXT = b","
 
 
+_places: dict[str, tuple[tuple[Member, dict[str, Any], str], rewrite.Place]] = {}
+
+
 def place(node: Node) -> rewrite.Place:
-    return rewrite.Place(
-        id=node.id,
-        name=node.name,
-        ip=node.ip,
-        address=node.address,
-        cpus=node.cpus,
-        memory=node.memory,
-        labels=node.labels,
-    )
+    """The same object until the member's record, the engine's info or the name is another."""
+    held = _places.get(node.id)
+    if held is None or held[0][0] is not node.member or held[0][1] is not node.info or held[0][2] != node.name:
+        made = rewrite.Place(
+            id=node.id,
+            name=node.name,
+            ip=node.ip,
+            address=node.address,
+            cpus=node.cpus,
+            memory=node.memory,
+            labels=node.labels,
+        )
+        held = _places[node.id] = ((node.member, node.info, node.name), made)
+    return held[1]
 
 
 async def owner(call: Call[Cluster]) -> tuple[Engine, str]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -25,11 +26,14 @@ from swarmproxy.model import options
 Tree = dict[str, msgspec.Raw]
 
 _ANY_ADDRESS = ("", "0.0.0.0", "::")
+_OUR_LABEL = b'"' + options.LABEL_PREFIX.encode()
+_OUR_OPTION = b'"' + options.OPTION_PREFIX.encode()
+_PUBLISHED = b'"HostIp"'
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Place:
-    """Where an object lives, as clients are told."""
+    """Where an object lives, as clients are told. To be kept and used again: it holds its JSON."""
 
     id: str
     name: str
@@ -38,6 +42,21 @@ class Place:
     cpus: int = 0
     memory: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def shown(self) -> msgspec.Raw:
+        """Classic Swarm's `Node` of an inspect."""
+        return _raw(
+            {
+                "ID": self.id,
+                "IP": self.ip,
+                "Addr": self.address,
+                "Name": self.name,
+                "Cpus": self.cpus,
+                "Memory": self.memory,
+                "Labels": dict(self.labels),
+            }
+        )
 
 
 def _tree(raw: msgspec.Raw | None) -> Tree:
@@ -121,33 +140,26 @@ def inspect(body: bytes, place: Place, *, shown_name: str) -> bytes:
         shown_name: without slash; `node/name` where another container holds the plain name.
     """
     top = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    identity: str = _value(top.get("Id")) or ""
     top["Name"] = _raw("/" + shown_name)
-    config, host = _tree(top.get("Config")), _tree(top.get("HostConfig"))
-    labels: dict[str, str] = _value(config.get("Labels")) or {}
-    if config:
+    top["Node"] = place.shown
+    if (raw := top.get("Config")) and _OUR_LABEL in bytes(raw):
+        config = _tree(raw)
+        labels: dict[str, str] = _value(config.get("Labels")) or {}
         config["Labels"] = _raw(without_ours(labels))
         top["Config"] = _raw(config)
-    if host and options.LABEL_DNS in labels:
-        host["Dns"] = msgspec.Raw(labels[options.LABEL_DNS].encode())
-        top["HostConfig"] = _raw(host)
-    settings = _tree(top.get("NetworkSettings"))
-    if settings:
-        settings["Networks"] = _networks(settings.get("Networks"), short_id=identity[:12])
-        if "Ports" in settings:
+        if options.LABEL_DNS in labels and (host := _tree(top.get("HostConfig"))):
+            host["Dns"] = msgspec.Raw(labels[options.LABEL_DNS].encode())
+            top["HostConfig"] = _raw(host)
+    if raw := top.get("NetworkSettings"):
+        ours, published = _OUR_OPTION in bytes(raw), _PUBLISHED in bytes(raw)
+        settings = _tree(raw) if ours or published else {}
+        if ours:
+            identity: str = _value(top.get("Id")) or ""
+            settings["Networks"] = _networks(settings.get("Networks"), short_id=identity[:12])
+        if published and "Ports" in settings:
             settings["Ports"] = _inspected_ports(settings["Ports"], place.ip)
-        top["NetworkSettings"] = _raw(settings)
-    top["Node"] = _raw(
-        {
-            "ID": place.id,
-            "IP": place.ip,
-            "Addr": place.address,
-            "Name": place.name,
-            "Cpus": place.cpus,
-            "Memory": place.memory,
-            "Labels": dict(place.labels),
-        }
-    )
+        if settings:
+            top["NetworkSettings"] = _raw(settings)
     return msgspec.json.encode(top) + b"\n"
 
 
