@@ -10,6 +10,7 @@ A connection that is given back with nothing left over is used again, the newest
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -23,15 +24,24 @@ from swarmproxy.engine.connect import IDLE, dial
 HEAD_LIMIT = 64 << 10
 _HEAD_END = b"\r\n\r\n"
 _BODILESS = (204, 304)
+_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r]*chunked", re.IGNORECASE)
+_CLOSE = re.compile(rb"\r\nconnection:[^\r]*close", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole reply. `headers` are case-insensitive."""
+    """A whole reply."""
 
     status: int
-    headers: Mapping[str, str]
+    head: bytes
     body: bytes
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Case-insensitive. Taken apart when asked for, which is seldom."""
+        pairs = (line.partition(":") for line in self.head.decode("latin-1").split("\r\n")[1:])
+        return CIMultiDict((name, value.strip()) for name, _, value in pairs)
 
 
 def request(method: str, target: str, host: str, headers: Iterable[tuple[str, str]], body: bytes | None) -> bytes:
@@ -66,7 +76,7 @@ class Wire(asyncio.Protocol):
         self._data = bytearray()
         self._at = 0
         self._status = 0
-        self._headers: CIMultiDict[str] = CIMultiDict()
+        self._heading = b""
         self._length: int | None = None
         """Of the body; None = chunked, or to the connection's end."""
         self._chunked = False
@@ -94,7 +104,7 @@ class Wire(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self._waiter is not None and self._status and self._length is None and not self._chunked:
             self._reusable = False
-            self._finish(Answer(self._status, self._headers, bytes(self._data[self._at :])))
+            self._finish(Answer(self._status, self._heading, bytes(self._data[self._at :])))
         return False
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -151,7 +161,7 @@ class Wire(asyncio.Protocol):
     def _answer(self, body: bytes) -> Answer:
         if len(self._data) > self._at:
             self._reusable = False
-        return Answer(self._status, self._headers, body)
+        return Answer(self._status, self._heading, body)
 
     def _head(self) -> bool:
         """Reads the head, if it is there; an interim one (1xx) is skipped."""
@@ -162,30 +172,26 @@ class Wire(asyncio.Protocol):
             ):
                 raise ValueError
             return False
-        lines = self._data[self._at : end].decode("latin-1").split("\r\n")
+        head = bytes(self._data[self._at : end])
         self._at = end + len(_HEAD_END)
-        version, status = lines[0][:8], int(lines[0][9:12])
-        if not version.startswith("HTTP/1."):
+        if not head.startswith(b"HTTP/1."):
             raise ValueError
-        if 100 <= status < 200 and status != 101:
-            return True
-        self._status = status
-        for line in lines[1:]:
-            name, _, value = line.partition(":")
-            self._headers.add(name, value.strip())
-        self._frame(version)
+        status = int(head[9:12])
+        if status >= 200 or status == 101:
+            self._status, self._heading = status, head
+            self._frame(head)
         return True
 
-    def _frame(self, version: str) -> None:
+    def _frame(self, head: bytes) -> None:
         """How the body ends."""
-        headers = self._headers
-        self._chunked = "chunked" in headers.get("Transfer-Encoding", "").lower()
+        length = _LENGTH.search(head)
+        self._chunked = _CHUNKED.search(head) is not None
         if self._bodiless or self._status in _BODILESS:
             self._chunked, self._length = False, 0
-        elif not self._chunked and (length := headers.get("Content-Length")) is not None:
-            self._length = int(length)
+        elif not self._chunked and length is not None:
+            self._length = int(length[1])
         ends = self._length is not None or self._chunked
-        if not ends or version == "HTTP/1.0" or "close" in headers.get("Connection", "").lower():
+        if not ends or head.startswith(b"HTTP/1.0") or _CLOSE.search(head) is not None:
             self._reusable = False
 
     def _chunks(self) -> bool:
