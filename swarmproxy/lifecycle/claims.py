@@ -47,7 +47,7 @@ class Wish:
 
 @dataclass(slots=True)
 class Claim:
-    """What is held. `revision` is that of every key of the claim."""
+    """What is held. `revision` is that of every key of the claim; the volumes are those that `drop` gives up."""
 
     token: str
     name: str
@@ -110,16 +110,20 @@ async def _try(cluster: Cluster, wish: Wish, node: str, seen: int, take_over: in
         Put(alloc_key, codec.encode(wish.alloc), lease),
     ]
     claim = Claim(token=wish.token, name=wish.name, node=node, alloc=wish.alloc, revision=0)
+    there = cluster.view.nodes[node].volumes  # data that was there before us: ours to own, not to give up
     for volume in wish.volumes:
         held = cluster.records.volumes.get(volume)
         if held is None:
+            record = Volume(name=volume, owner=node, created=_now(), implicit=True)
             compares.append(Absent(keys.volume(volume)))
-            ops.append(Put(keys.volume(volume), codec.encode(Volume(name=volume, owner=node, created=_now()))))
-            claim.new_volumes.append(volume)
+            ops.append(Put(keys.volume(volume), codec.encode(record)))
+            if volume not in there:
+                claim.new_volumes.append(volume)
         elif not held.value.owner:
             compares.append(ModIs(keys.volume(volume), held.revision))
             ops.append(Put(keys.volume(volume), codec.encode(replace_owner(held.value, node))))
-            claim.volumes.append(volume)
+            if volume not in there:
+                claim.volumes.append(volume)
         elif held.value.owner != node:
             return None
     try:

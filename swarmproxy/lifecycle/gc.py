@@ -2,10 +2,10 @@
 
 Most go soon: a container that an engine destroyed releases its claim, whoever removed it. The proxy that relayed the
 removal has done so before its client knew, so everybody else waits a moment and mostly finds nothing left to do. The
-sweep finds the rest:
-claims whose container a healthy engine does not know (asked again before anything is deleted), names without a claim,
-and everything of members that were removed. Silence is no proof: nothing is deleted for a node that does not answer or
-was not listed, nor while the store is away. Every deletion is a `ModIs`, so all proxies may sweep.
+sweep finds the rest: claims whose container a healthy engine does not know (asked again before anything is deleted),
+names without a claim, volumes whose owner does not have them, and everything of members that were removed. Silence is
+no proof: nothing is deleted for a node that does not answer or was not listed, nor while the store is away. Every
+deletion is a `ModIs`, so all proxies may sweep.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from typing import Any
 
 from swarmproxy.cluster.catalog import Change
 from swarmproxy.cluster.records import Held
-from swarmproxy.discovery.store import Delete, ModIs
+from swarmproxy.discovery.store import Delete, ModIs, NoneNewer, Op, Put
 from swarmproxy.lifecycle import claims, network
 from swarmproxy.lifecycle.context import Cluster
+from swarmproxy.model import codec, keys
 from swarmproxy.model.errors import DockerError
-from swarmproxy.model.records import BOUND
+from swarmproxy.model.records import BOUND, PENDING
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Collector:
         self._cluster = cluster
         self._missed: set[tuple[str, str]] = set()
         self._nameless: set[str] = set()
+        self._dataless: set[tuple[str, int]] = set()
 
     async def run(self) -> None:
         stop = self._cluster.view.on_change(self._on_entry)
@@ -72,6 +74,7 @@ class Collector:
     async def sweep(self) -> None:
         await self._claims()
         await self._names()
+        await self._volumes()
         await self._members()
 
     async def _claims(self) -> None:
@@ -102,6 +105,31 @@ class Collector:
             if name in self._nameless:
                 await self._cluster.txn([ModIs(held.key, held.revision)], [Delete(held.key)])
         self._nameless = nameless
+
+    async def _volumes(self) -> None:
+        """An owner without the data: its create died before the engine made it, or an engine was told to remove it.
+
+        Whoever has a pending claim on the node may be about to make it.
+        """
+        cluster, dataless = self._cluster, set()
+        for name, held in list(cluster.records.volumes.items()):
+            node, seen = cluster.view.nodes.get(held.value.owner), cluster.cache.revision
+            if node is None or not node.healthy or not node.ready or name in node.volumes:
+                continue
+            if any(one.value.state == PENDING for one in cluster.records.allocs.get(node.id, {}).values()):
+                continue
+            dataless.add((name, held.revision))
+            if (name, held.revision) not in self._dataless:
+                continue
+            answer = await node.engine.call("GET", f"/volumes/{name}")
+            if answer.status != 404:
+                continue
+            forgotten = held.value.implicit or held.value.adopted
+            op: Op = Delete(held.key)
+            if not forgotten:
+                op = Put(held.key, codec.amend(held.raw, claims.replace_owner(held.value, "")))
+            await cluster.txn([ModIs(held.key, held.revision), NoneNewer(keys.allocs(node.id), seen)], [op])
+        self._dataless = dataless
 
     async def _members(self) -> None:
         """What belongs to members that are no more."""

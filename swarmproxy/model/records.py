@@ -154,6 +154,8 @@ class Volume(Record, frozen=True, omit_defaults=True):
     """Node that holds the data; "" until the first container uses it."""
     created: str = ""
     adopted: bool = False
+    implicit: bool = False
+    """Came with a container's create, not by `volume create`: without data there is nothing to remember."""
 
 
 class ImageRef(Record, frozen=True, omit_defaults=True):

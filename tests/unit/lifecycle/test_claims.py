@@ -84,7 +84,7 @@ class Proxy:
         self.session = Session(store, ttl=60)
         self.records = Records(self.cache)
         engine = SimpleNamespace(call=lives)
-        view = SimpleNamespace(nodes={node: SimpleNamespace(name=node, engine=engine) for node in NODES})
+        view = SimpleNamespace(nodes={node: SimpleNamespace(name=node, engine=engine, volumes={}) for node in NODES})
         self.cluster = Cluster(
             store=store,
             cache=self.cache,
