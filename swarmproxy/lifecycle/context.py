@@ -103,6 +103,8 @@ class Cluster:
 
         With the store away, what is known stays what is known.
         """
+        if self.cache.lost_since is not None:
+            return
         with contextlib.suppress(StoreError):
             revision, _ = await self.store.list(keys.META)
             await self.cache.reached(revision, SEEN_SECONDS)

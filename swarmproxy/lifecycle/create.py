@@ -11,6 +11,7 @@ What an engine accepts and fails at start (a network or a joined container that 
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from dataclasses import dataclass, field, replace
@@ -30,14 +31,18 @@ from swarmproxy.lifecycle.image import Image
 from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.lifecycle.saga import Saga
 from swarmproxy.model import options
-from swarmproxy.model.errors import BadRequest, Conflict, EngineUnreachable, NotFound
+from swarmproxy.model.errors import BadRequest, Conflict, DockerError, EngineUnreachable, NotFound
 from swarmproxy.model.records import LOCAL, OVERLAY, Alloc, Network
 from swarmproxy.model.snapshot import NodeSnapshot
 from swarmproxy.scheduler.body import Parsed, parse_request
 from swarmproxy.scheduler.place import NoNode, Placement, place
 from swarmproxy.scheduler.request import Bond
 
+log = logging.getLogger(__name__)
+
 NAME_TRIES = 6
+TAKE_BACK_SECONDS = 0.2
+"""Between looks at whether the engine is back."""
 JSON = {"Content-Type": "application/json"}
 
 
@@ -88,12 +93,21 @@ async def create(cluster: Cluster, data: bytes, *, name: str = "", platform: str
 
 
 async def _create_or_look_again(cluster: Cluster, data: bytes, name: str, platform: str, version: str) -> Created:
-    """Before a refusal: what stands in the way may have been removed through another proxy a moment ago."""
-    try:
-        return await _create(cluster, CreateBody(data), naming.valid(name), platform, version)
-    except NoNode:
-        await asyncio.gather(cluster.settle(), volume.look_again(cluster))
-    return await _create(cluster, CreateBody(data), naming.valid(name), platform, version)
+    """Before a refusal: what stands in the way may have been removed through another proxy a moment ago.
+
+    A container of the same name holds the very ports and volumes that are asked for again: an engine says that the name
+    is taken, and so do we, before we say that there is no place.
+    """
+    name = naming.valid(name)
+    for last in (False, True):
+        try:
+            return await _create(cluster, CreateBody(data), name, platform, version)
+        except NoNode:
+            await claims.settle_name(cluster, name)
+            if last:
+                raise
+            await asyncio.gather(cluster.settle(), volume.look_again(cluster))
+    raise AssertionError("the loop returns or raises")
 
 
 async def _create(cluster: Cluster, body: CreateBody, name: str, platform: str, version: str) -> Created:
@@ -125,7 +139,7 @@ async def _create(cluster: Cluster, body: CreateBody, name: str, platform: str, 
         node = cluster.view.nodes[claim.node]
         await saga.step("networks", _networks(cluster, node, plan))
         await saga.step("volumes", _volumes(cluster, node, plan))
-        saga.on_failure("engine", lambda: _remove_by_token(cluster, node, token))
+        saga.on_failure("engine", lambda: _take_back(cluster, node, token))
         created = await saga.step("engine", _on_engine(cluster, node, plan, name, token))
         await saga.step("bind", claims.bind(cluster, claim, created.id))
         await saga.step("refresh", _seen(cluster, node, plan, created))
@@ -183,6 +197,8 @@ async def _resolve_joins(cluster: Cluster, plan: Plan) -> list[Bond]:
 async def _resolve_volumes(cluster: Cluster, plan: Plan) -> list[Bond]:
     homes: list[Bond] = []
     unowned: list[str] = []
+    if cluster.shared and plan.parsed.request.volumes:
+        await volume.catch_up(cluster)
     for name in plan.parsed.request.volumes:
         found = volume.find(cluster, name)
         if found is None:
@@ -263,14 +279,38 @@ async def _seen(cluster: Cluster, node: Node, plan: Plan, created: Created) -> N
         await cluster.view.refresh(node.id, created.id)
 
 
+async def _take_back(cluster: Cluster, node: Node, token: str) -> None:
+    """Removes what the engine may have made although its answer was lost, or something after it failed.
+
+    From an engine that does not answer, it is removed when it answers again: its client was told that it failed. Should
+    this proxy end before, the container is adopted.
+    """
+    try:
+        await _remove_by_token(cluster, node, token)
+    except EngineUnreachable:
+        cluster.spawn(_take_back_later(cluster, node, token))
+        raise
+
+
+async def _take_back_later(cluster: Cluster, node: Node, token: str) -> None:
+    while cluster.view.nodes.get(node.id) is node:
+        if node.healthy:
+            try:
+                return await _remove_by_token(cluster, node, token)
+            except DockerError as error:
+                log.debug("token %s on %s is not taken back yet: %s", token, node.name, error)
+        await asyncio.sleep(TAKE_BACK_SECONDS)
+
+
 async def _remove_by_token(cluster: Cluster, node: Node, token: str) -> None:
-    """Removes what the engine may have made although its answer was lost, or something after it failed."""
-    filters = msgspec.json.encode({"label": [f"{options.LABEL_TOKEN}={token}"]}).decode()
+    """One that runs was found and started by somebody else meanwhile, and is theirs."""
+    wanted = {"label": [f"{options.LABEL_TOKEN}={token}"], "status": ["created"]}
+    filters = msgspec.json.encode(wanted).decode()
     answer = await node.engine.call("GET", "/containers/json", query=urlencode({"all": "1", "filters": filters}))
     if answer.status != 200:
         raise EngineUnreachable("the engine does not list its containers", node=node.name)
     for entry in msgspec.json.decode(answer.body, type=list[dict[str, Any]]):
-        gone = await node.engine.call("DELETE", f"/containers/{entry['Id']}", query="force=1&v=1", deadline=LASTING)
+        gone = await node.engine.call("DELETE", f"/containers/{entry['Id']}", query="v=1", deadline=LASTING)
         if gone.status in (204, 404):
             cluster.view.gone(node.id, entry["Id"])
         else:

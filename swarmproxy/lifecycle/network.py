@@ -66,12 +66,10 @@ def find(cluster: Cluster, reference: str) -> Held[Network] | None:
 
 
 async def seek(cluster: Cluster, reference: str) -> Held[Network] | None:
-    """As `find`; what is not known here may have been made through another proxy a moment ago."""
-    held = find(cluster, reference)
-    if held is None:
+    """As `find`, after what other proxies have made and removed until now has been seen."""
+    if cluster.shared:
         await cluster.settle()
-        held = find(cluster, reference)
-    return held
+    return find(cluster, reference)
 
 
 def predefined(reference: str) -> str:
@@ -95,6 +93,8 @@ async def create(cluster: Cluster, data: bytes) -> tuple[Network, str]:
     """Makes a network; (record, warning). Raises Conflict, Forbidden, BadRequest, NotFound in Docker's words."""
     request = netspec.parse(data)
     if request.name in cluster.records.netnames:
+        await cluster.settle()  # it may have been removed through another proxy a moment ago
+    if request.name in cluster.records.netnames:
         raise Conflict(f"network with name {request.name} already exists")
     _known_driver(cluster, request.driver)
     agents = any(node.agent_alive for node in cluster.view.nodes.values())
@@ -110,7 +110,11 @@ async def create(cluster: Cluster, data: bytes) -> tuple[Network, str]:
             "claim", _claim(cluster, request, mode, home), undo=lambda made: forget(cluster, made.id)
         )
         if mode == LOCAL:
-            await saga.step("engine", ensure(cluster, cluster.view.nodes[home], network))
+            await saga.step(
+                "engine",
+                ensure(cluster, cluster.view.nodes[home], network),
+                undo=lambda _: remove_copies(cluster, network, strict=False),
+            )
     return network, warning
 
 
@@ -206,7 +210,7 @@ async def ensure(cluster: Cluster, node: Node, network: Network) -> str:
         while time.monotonic() < end:
             held = cluster.records.copies.get(network.id, {}).get(node.id)
             if held is not None and held.value.id:
-                if held.value.id in node.networks or await _exists(node, held.value.id):
+                if held.value.id in node.networks or await exists(node, held.value.id):
                     return held.value.id
                 await cluster.txn(
                     [ModIs(keys.netnode(network.id, node.id), held.revision)],
@@ -221,7 +225,8 @@ async def ensure(cluster: Cluster, node: Node, network: Network) -> str:
     raise ServerError(f"network {network.name} could not be made in time", node=node.name)
 
 
-async def _exists(node: Node, local_id: str) -> bool:
+async def exists(node: Node, local_id: str) -> bool:
+    """Whether the engine has the network right now. Raises EngineUnreachable, or the engine's own error."""
     answer = await node.engine.call("GET", f"/networks/{local_id}")
     if answer.status not in (200, 404):
         raise failed(answer.status, answer.body, node)

@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from typing import Any
 
 import msgspec
 
 from swarmproxy.cluster.node import Node
-from swarmproxy.discovery.store import Absent, Compare, ModIs, Op, Put
-from swarmproxy.lifecycle import claims, image
+from swarmproxy.discovery.store import Absent, Compare, Delete, ModIs, Op, Put
+from swarmproxy.lifecycle import claims, image, network, volume
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.model import codec, keys, options
 from swarmproxy.model.errors import DockerError
@@ -32,7 +31,6 @@ SETTLED_SECONDS = 5.0
 """A network younger than this may be a copy whose `netnodes` record is on its way."""
 
 OF_THE_ENGINE = (*options.PREDEFINED, "docker_gwbridge")
-_ANONYMOUS = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class Objects:
@@ -70,10 +68,12 @@ class Objects:
 
     async def _volumes(self, node: Node) -> None:
         for name, listed in list(node.volumes.items()):
-            if _ANONYMOUS.match(name):
-                continue
-            key = keys.volume(name)
             held = self._cluster.records.volumes.get(name)
+            if volume.anonymous(name) or (held is not None and held.value.owner):
+                continue
+            if not await volume.there(node, name):
+                continue  # removed through another proxy, and not listed anew yet
+            key = keys.volume(name)
             if held is None:
                 record = Volume(
                     name=name,
@@ -84,10 +84,13 @@ class Objects:
                     created=str(listed.get("CreatedAt") or ""),
                     adopted=True,
                 )
-                await self._cluster.txn([Absent(key)], [Put(key, codec.encode(record))])
-            elif not held.value.owner:
+                made = await self._cluster.txn([Absent(key)], [Put(key, codec.encode(record))])
+            else:
                 moved = claims.replace_owner(held.value, node.id)
-                await self._cluster.txn([ModIs(key, held.revision)], [Put(key, codec.encode(moved))])
+                made = await self._cluster.txn([ModIs(key, held.revision)], [Put(key, codec.encode(moved))])
+            if made.ok and not await volume.there(node, name):  # removed in between: its remover saw no record of ours
+                undo: Op = Delete(key) if held is None else Put(key, codec.encode(held.value))
+                await self._cluster.txn([ModIs(key, made.revision)], [undo])
 
     async def _images(self, node: Node) -> None:
         known = self._cluster.records.images
@@ -110,8 +113,14 @@ class Objects:
             copy_of = marks.get(options.NETWORK_ID) or marks.get(options.LABEL_NETWORK)
             if copy_of is not None:
                 await self._copy(node, local_id, copy_of)
-            elif listed.get("Driver") != options.DRIVER and self._old_enough(node, local_id):
+            elif (
+                listed.get("Driver") != options.DRIVER
+                and self._old_enough(node, local_id)
+                and await network.exists(node, local_id)  # else removed through another proxy, and not listed anew yet
+            ):
                 await self._local(node, local_id, listed)
+                if not await network.exists(node, local_id):
+                    await network.forget(self._cluster, local_id)
 
     def _old_enough(self, node: Node, local_id: str) -> bool:
         first = self._seen.setdefault((node.id, local_id), time.monotonic())
@@ -135,7 +144,7 @@ class Objects:
             for field in ("Name", "Driver", "EnableIPv6", "IPAM", "Internal", "Attachable", "Options", "Labels")
         }
         configs = (listed.get("IPAM") or {}).get("Config") or []
-        network = Network(
+        record = Network(
             id=local_id,
             name=name,
             mode=LOCAL,
@@ -149,7 +158,7 @@ class Objects:
         )
         compares: list[Compare] = [Absent(keys.network(local_id))]
         ops: list[Op] = [
-            Put(keys.network(local_id), codec.encode(network)),
+            Put(keys.network(local_id), codec.encode(record)),
             Put(keys.netnode(local_id, node.id), codec.encode(NetworkCopy(id=local_id))),
         ]
         named: list[Op] = [Put(keys.netname(name), local_id.encode())]

@@ -13,6 +13,7 @@ import contextlib
 import re
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +33,10 @@ SEEK_SECONDS = 1.0
 ANONYMOUS = "com.docker.volume.anonymous"
 """Label that engines from 23.0 on give a volume without a name; older ones tell it by the name they made alone."""
 
+FORGET_TRIES = 4
+
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
+_ANONYMOUS = re.compile(r"[0-9a-f]{64}\Z")
 
 
 class Shape(msgspec.Struct):
@@ -53,6 +57,11 @@ class Found:
 
 def missing(reference: str) -> NotFound:
     return NotFound(f"get {reference}: no such volume")
+
+
+def anonymous(name: str) -> bool:
+    """Made by an engine for one container: no record, never moved, never asked for by name."""
+    return _ANONYMOUS.match(name) is not None
 
 
 def check_name(name: str) -> None:
@@ -81,20 +90,45 @@ def find(cluster: Cluster, reference: str) -> Found | None:
 
 
 async def seek(cluster: Cluster, reference: str) -> Found | None:
-    """As `find`; what is not known here may have been made through another proxy a moment ago."""
-    found = find(cluster, reference)
-    if found is None:
-        await cluster.settle()
-        found = find(cluster, reference)
-    return found
+    """As `find`, after another proxy's last change of the volume has been seen."""
+    if cluster.shared:
+        await catch_up(cluster)
+    return find(cluster, reference)
+
+
+async def catch_up(cluster: Cluster) -> None:
+    """The store's last word; and nodes that list a volume without a record are asked whether it is still there."""
+    await cluster.settle()
+    await _list_again(
+        cluster,
+        [
+            node.id
+            for node in cluster.view.nodes.values()
+            if node.healthy
+            and any(not anonymous(name) and name not in cluster.records.volumes for name in node.volumes)
+        ],
+    )
 
 
 async def look_again(cluster: Cluster) -> None:
-    """Lists the volumes of all healthy nodes anew; one that does not answer in time keeps what is known of it."""
-    nodes = [node.id for node in cluster.view.nodes.values() if node.healthy]
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(SEEK_SECONDS):
-            await asyncio.gather(*map(cluster.view.refresh_volumes, nodes), return_exceptions=True)
+    """Lists the volumes of all healthy nodes anew."""
+    await _list_again(cluster, [node.id for node in cluster.view.nodes.values() if node.healthy])
+
+
+async def _list_again(cluster: Cluster, nodes: Sequence[str]) -> None:
+    """A node that does not answer in time keeps what is known of it."""
+    if nodes:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SEEK_SECONDS):
+                await asyncio.gather(*map(cluster.view.refresh_volumes, nodes), return_exceptions=True)
+
+
+async def there(node: Node, name: str) -> bool:
+    """Whether the engine has the volume right now. Raises EngineUnreachable, or the engine's own error."""
+    answer = await node.engine.call("GET", f"/volumes/{name}")
+    if answer.status not in (200, 404):
+        raise failed(answer.status, answer.body, node)
+    return answer.status == 200
 
 
 async def create(cluster: Cluster, data: bytes) -> Volume:
@@ -120,9 +154,7 @@ async def create(cluster: Cluster, data: bytes) -> Volume:
         labels=labels,
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     )
-    held = cluster.records.volumes.get(name)
-    if held is not None:
-        return held.value
+    # the store decides: what this proxy still knows may have been removed through another one
     await cluster.txn([Absent(keys.volume(name))], [Put(keys.volume(name), codec.encode(record))])
     held = cluster.records.volumes.get(name)
     return held.value if held else record
@@ -170,9 +202,12 @@ async def remove(cluster: Cluster, reference: str, *, force: bool) -> None:
 
 
 async def forget(cluster: Cluster, name: str) -> None:
-    held = cluster.records.volumes.get(name)
-    if held is not None:
-        await cluster.txn([ModIs(keys.volume(name), held.revision)], [Delete(keys.volume(name))])
+    """The volume is gone: so is its record, also one that another proxy has just made by adoption."""
+    key = keys.volume(name)
+    for _ in range(FORGET_TRIES):
+        kv = await cluster.reach(cluster.store.get(key))
+        if kv is None or (await cluster.txn([ModIs(key, kv.mod_revision)], [Delete(key)])).ok:
+            return
 
 
 def shown(cluster: Cluster, node: Node, volume: dict[str, Any]) -> dict[str, Any]:
