@@ -38,6 +38,9 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 8
 RETRY_SECONDS = 1.0
+LOOK_SECONDS = 0.05
+FIRST_SECONDS = 10.0
+"""What slow engines are waited for at the start."""
 
 
 class Adoption:
@@ -57,6 +60,7 @@ class Adoption:
         )
         self._mark(view.entries(True))
         try:
+            await self._look_around()
             while True:
                 await self._wake.wait()
                 self._wake.clear()
@@ -66,6 +70,12 @@ class Adoption:
         finally:
             for stop in undo:
                 stop()
+
+    async def _look_around(self) -> None:
+        """Waits for all members' lists: who is heard first shall not decide who owns a name."""
+        while not self._cluster.cache.revision:
+            await asyncio.sleep(LOOK_SECONDS)
+        await self._cluster.view.ready(FIRST_SECONDS)
 
     def _mark(self, entries: Iterable[Entry]) -> None:
         for entry in entries:

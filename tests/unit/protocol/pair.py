@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +113,12 @@ class Pair:
         shape = {"Image": "busybox:latest", "Cmd": ["sleep", "1000"]} | body
         return await self.ask("POST", "/containers/create", shape, to=to, name=name)
 
+    async def behind(self, node: int, method: str, path: str, body: Any = None, **query: Any) -> Reply:
+        """Straight to an engine, behind the proxies' back."""
+        url = f"{self.engines[node - 1].url}{path}" + (f"?{urlencode(query)}" if query else "")
+        async with self.client.request(method, url, json=body) as answer:
+            return Reply(answer.status, _decoded(await answer.text()))
+
     # ------------------------------------------------------------------------------------------ faults
 
     def crash_at(self, point: str, proxy: int = 1) -> Crash:
@@ -174,7 +180,10 @@ async def _dead(*_: Any, **__: Any) -> NoReturn:
 
 
 @asynccontextmanager
-async def two_proxies(state: Path) -> AsyncIterator[Pair]:
+async def two_proxies(state: Path, fill: Callable[[Pair], Awaitable[None]] | None = None) -> AsyncIterator[Pair]:
+    """Args:
+    fill: called before the proxies begin.
+    """
     engines = tuple(
         SimEngine(name=f"node-{number}", flavour=flavour, seed=number, images=("busybox:latest", "nginx:alpine"))
         for number, flavour in ((1, "20.10"), (2, "26.1"))
@@ -188,6 +197,8 @@ async def two_proxies(state: Path) -> AsyncIterator[Pair]:
     async with aiohttp.ClientSession() as client:
         pair = Pair(engines, store, client)
         try:
+            if fill is not None:
+                await fill(pair)
             await pair.start(state)
             yield pair
         finally:
