@@ -86,7 +86,7 @@ def _entered(
 
 
 async def grpc(call: Call[Cluster]) -> web.StreamResponse:
-    node = build.of_peer(call.cluster, peer(call.request))
+    node = await build.for_peer(call.cluster, peer(call.request))
     solves = Solves()
 
     async def made(tags: list[str]) -> None:
@@ -105,7 +105,7 @@ async def session(call: Call[Cluster]) -> web.StreamResponse:
     node = build.of_session(cluster, uuid)
     if node is None and uuid and _COMMANDS_OWN.match(call.request.headers.get(SHARED_KEY, "")):
         node = await build.expected(cluster, uuid)
-    target = node or build.of_peer(cluster, peer(call.request))
+    target = node or await build.for_peer(cluster, peer(call.request))
 
     async def bring(names: list[str]) -> None:
         await build.bring(cluster, target, names)
@@ -137,9 +137,14 @@ async def build_(call: Call[Cluster]) -> web.StreamResponse:
     """The classic build, and BuildKit's by `version=2`: one progress stream."""
     cluster, query = call.cluster, call.query
     uuid = query.get("session")
-    wanted = await build.read(cluster, {key: query.get(key) for key in build.READ})
-    node = build.of_session(cluster, uuid) if uuid else None
-    node = node or build.choose(cluster, wanted)
+    try:
+        wanted = await build.read(cluster, {key: query.get(key) for key in build.READ})
+        await build.look(cluster)
+        node = build.of_session(cluster, uuid) or build.choose(cluster, wanted)
+    except DockerError:
+        if uuid:
+            cluster.builds.refuse(uuid, time.monotonic())
+        raise
     with _entered(call, node, session=uuid, build=query.get("buildid"), alone=not uuid):
         asked = await build.engine_query(cluster, node, wanted, query.raw)
         headers = [(key, value) for key, value in call.request.headers.items() if key.lower() not in _DROPPED]

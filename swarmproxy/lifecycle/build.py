@@ -51,14 +51,30 @@ def of_session(cluster: Cluster, session: str) -> Node | None:
     return cluster.view.nodes.get(cluster.builds.of_session(session, time.monotonic(), usable(cluster)))
 
 
-def of_peer(cluster: Cluster, peer: str) -> Node:
-    """The node of a client's calls without a session; chosen now when it has none. Raises NoNode."""
-    known = cluster.view.nodes.get(cluster.builds.of_peer(peer, time.monotonic(), usable(cluster)))
-    return known or choose(cluster)
+def of_peer(cluster: Cluster, peer: str) -> Node | None:
+    """The node of a client's calls without a session."""
+    return cluster.view.nodes.get(cluster.builds.of_peer(peer, time.monotonic(), usable(cluster)))
+
+
+async def for_peer(cluster: Cluster, peer: str) -> Node:
+    """The same, chosen now when the client has none. Nothing is awaited after the choice. Raises NoNode."""
+    if (known := of_peer(cluster, peer)) is not None:
+        return known
+    await look(cluster)
+    return of_peer(cluster, peer) or choose(cluster)
+
+
+async def look(cluster: Cluster) -> None:
+    """Before a choice: where is what another proxy has built a moment ago?"""
+    with contextlib.suppress(DockerError):
+        await image.catch_up(cluster)
 
 
 async def expected(cluster: Cluster, session: str) -> Node | None:
-    """The node of a session whose build is on its way, or None when none comes."""
+    """The node of a session whose build is on its way, or None when none comes, or it was refused.
+
+    Then any node will do: the command shows why its build was refused only when its session goes well.
+    """
     bound = asyncio.Event()
 
     def listen(name: str) -> None:
@@ -69,6 +85,8 @@ async def expected(cluster: Cluster, session: str) -> Node | None:
     try:
         async with asyncio.timeout(EXPECTED):
             while (node := of_session(cluster, session)) is None:
+                if cluster.builds.refused(session):
+                    return None
                 await bound.wait()
                 bound.clear()
             return node
@@ -199,6 +217,9 @@ def _known(cluster: Cluster, names: Sequence[str]) -> tuple[list[image.Image], l
     found: list[image.Image] = []
     unknown: list[str] = []
     for name in names:
+        if image.unseen(cluster, name):
+            unknown.append(name)
+            continue
         try:
             found.append(image.resolve(cluster, name))
         except DockerError:

@@ -53,7 +53,7 @@ class BuildSessions:
     def __init__(self) -> None:
         self._ages = itertools.count()
         self.listeners: set[Callable[[str], None]] = set()
-        """Told of each session that is bound."""
+        """Told of each session that is bound or refused."""
         self._live: dict[int, Ticket] = {}
         self._peers: dict[str, _Past] = {}
         self._sessions: dict[str, _Past] = {}
@@ -91,6 +91,16 @@ class BuildSessions:
             listener(session)
         return ticket
 
+    def refuse(self, session: str, now: float) -> None:
+        """The build that was to bind the session will not be."""
+        self._sessions[session] = _Past("", now + KEEP)
+        for listener in tuple(self.listeners):
+            listener(session)
+
+    def refused(self, session: str) -> bool:
+        past = self._sessions.get(session)
+        return past is not None and not past.node
+
     def leave(self, ticket: Ticket, now: float, *, reached: bool = True) -> None:
         """It is over. With `reached` false the node never answered: the next call of this client is free to go on."""
         del self._live[ticket.age]
@@ -112,4 +122,4 @@ def _newest(tickets: Iterable[Ticket]) -> str:
 
 
 def _past(past: _Past | None, now: float, usable: Usable) -> str:
-    return past.node if past is not None and now < past.until and usable(past.node) else ""
+    return past.node if past is not None and past.node and now < past.until and usable(past.node) else ""

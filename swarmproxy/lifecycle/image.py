@@ -93,11 +93,20 @@ def resolve(cluster: Cluster, text: str) -> Image:
 
 async def seek(cluster: Cluster, text: str) -> Image:
     """As `resolve`; before NotFound store and engines are asked: another proxy may have brought it just now."""
+    if not unseen(cluster, text):
+        with contextlib.suppress(NotFound):
+            return resolve(cluster, text)
+    await asyncio.gather(cluster.settle(), _list_again(cluster))
+    return resolve(cluster, text)
+
+
+def unseen(cluster: Cluster, text: str) -> bool:
+    """Whether it means an image that no node is known to have yet: 20.10 sends no event for what BuildKit made."""
     try:
-        return resolve(cluster, text)
-    except NotFound:
-        await asyncio.gather(cluster.settle(), _list_again(cluster))
-        return resolve(cluster, text)
+        held = cluster.records.images.get(references.parse(text).familiar)
+    except BadRequest:
+        return False
+    return held is not None and not holders(cluster, held.value.id, healthy=False)
 
 
 async def _list_again(cluster: Cluster) -> None:

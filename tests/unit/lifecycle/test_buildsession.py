@@ -81,6 +81,16 @@ def test_whoever_waits_is_told_of_a_session() -> None:
     assert told == ["u"]
 
 
+def test_a_session_whose_build_is_refused_is_bound_nowhere() -> None:
+    table, told = BuildSessions(), list[str]()
+    table.listeners.add(told.append)
+    assert not table.refused("u")
+    table.refuse("u", 0)
+    assert (table.refused("u"), told, table.of_session("u", 1, every)) == (True, ["u"], "")
+    table.enter("p", "n1", KEEP)
+    assert not table.refused("u")
+
+
 STEPS = st.lists(
     st.tuples(st.sampled_from(["tunnel", "session", "leave", "wait"]), st.integers(0, 2), st.integers(0, 5)),
     max_size=40,
