@@ -147,5 +147,6 @@ async def test_it_is_away_when_a_proxy_starts(tmp_path: Path, monkeypatch: pytes
         pair.stores[0].unavailable = False
         await until(lambda: pair.proxies[0].view.find("web"), "the first proxy knows the cluster")
         assert (await pair.ask("DELETE", "/containers/web")).status == 204
+        await until(lambda: pair.proxies[0].session.remaining() > 2, "its lease is granted")
         assert (await pair.create("web")).status == 201
         await pair.in_order()
