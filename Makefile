@@ -15,9 +15,16 @@ down: $(ENV)     ## remove it
 	@$(PYTHON) -m swarmproxy lab down
 
 check: $(ENV)    ## format, lint, types, quick tests; needs neither root nor Docker
-	$(PYTHON) -m ruff format --check $(CODE)
-	$(PYTHON) -m ruff check $(CODE)
+	@$(MAKE) --no-print-directory -j3 --output-sync=target lint types quick
+
+lint: $(ENV)
+	$(PYTHON) -m ruff format --check -q $(CODE)
+	$(PYTHON) -m ruff check -q $(CODE)
+
+types: $(ENV)
 	$(PYTHON) -m mypy --strict swarmproxy
+
+quick: $(ENV)
 	$(PYTHON) -m pytest -q $(QUICK)
 
 test: check      ## check, then real engines, real clients, faults (root; minutes)
@@ -29,4 +36,4 @@ bench: $(ENV)    ## measure against a bare engine and named peers (root; minutes
 $(ENV): pyproject.toml bootstrap.sh
 	@sh bootstrap.sh
 
-.PHONY: help up down check test bench
+.PHONY: help up down check lint types quick test bench
