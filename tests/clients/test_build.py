@@ -94,7 +94,8 @@ def test_what_is_built_runs_on_every_node(docker: Cli, engine: EngineCli, build:
     folder = str(context(SAY + "RUN true\n", text="hello"))
     build("-t", "app:1", "-t", "host.invalid/team/app:2", folder)
     assert len(having(engine, "app:1")) == 1
-    assert [told(docker, "app:1", node) for node in NODES] == ["hello"] * 3
+    with ThreadPoolExecutor() as pool:
+        assert list(pool.map(lambda node: told(docker, "app:1", node), NODES)) == ["hello"] * 3
     assert having(engine, "app:1") == list(NODES)
     assert docker.inspect("app:1")["Id"] == docker.inspect("host.invalid/team/app:2")["Id"]
 
@@ -102,11 +103,10 @@ def test_what_is_built_runs_on_every_node(docker: Cli, engine: EngineCli, build:
 def test_a_rebuilt_tag_means_the_new_image_at_once(
     docker: Cli, engine: EngineCli, build: Cli, context: Context
 ) -> None:
-    for number in (1, 2, 3):
-        build("-q", "-t", "app:1", str(context(SAY, text=f"number {number}")))
+    for number in (1, 2):
+        build("-q", "-t", "app:1", "-t", f"app:{number}0", str(context(SAY, text=f"number {number}")))
         assert told(docker, "app:1", number) == f"number {number}"
-        build("-q", "-t", f"other:{number}", str(context(SAY, text=f"other {number}")))
-    assert len({tuple(having(engine, f"other:{number}")) for number in (1, 2, 3)}) == 1, "where the cache is"
+    assert having(engine, "app:10")[0] in having(engine, "app:20"), "where the cache is"
 
 
 def test_an_image_without_a_name(docker: Cli, build: Cli, context: Context) -> None:
@@ -115,10 +115,10 @@ def test_an_image_without_a_name(docker: Cli, build: Cli, context: Context) -> N
     docker("rmi", nameless)
 
 
-def test_an_unchanged_rebuild_takes_its_tag_back(docker: Cli, placed: Cli, context: Context) -> None:
+def test_an_unchanged_rebuild_takes_its_tag_back(docker: Cli, classic: Cli, context: Context) -> None:
     ids: dict[str, str] = {}
     for node, text in ((1, "one"), (2, "two"), (1, "one")):
-        build_id = placed("-q", "-t", "app:1", *on(node), str(context(SAY, text=text))).strip()
+        build_id = classic("-q", "-t", "app:1", *on(node), str(context(SAY, text=text))).strip()
         assert ids.setdefault(text, build_id) == build_id
         assert told(docker, "app:1", 3) == text
 
@@ -127,7 +127,7 @@ def test_constraints_choose_the_node_and_are_not_build_arguments(
     engine: EngineCli, placed: Cli, context: Context
 ) -> None:
     folder = str(context("FROM busybox\nARG colour\nRUN echo $colour > /said && env > /env\n"))
-    for node in (1, 3):
+    for node in (2, 3):
         done = placed.run("-t", f"app:{node}", *on(node), "--build-arg", "colour=blue", folder)
         assert "not consumed" not in done.stdout + done.stderr
         assert having(engine, f"app:{node}") == [node]
@@ -135,8 +135,8 @@ def test_constraints_choose_the_node_and_are_not_build_arguments(
         assert said.startswith("blue\n") and "constraint" not in said
 
 
-def test_a_constraint_that_nobody_fulfils_says_why(placed: Cli, context: Context) -> None:
-    refusal = placed.refused("-t", "app:1", "--build-arg", "constraint:node==nowhere", str(context(SAY, text="x")))
+def test_a_constraint_that_nobody_fulfils_says_why(classic: Cli, context: Context) -> None:
+    refusal = classic.refused("-t", "app:1", "--build-arg", "constraint:node==nowhere", str(context(SAY, text="x")))
     assert "Unable to find a node" in refusal and "node-3: " in refusal
 
 
@@ -161,8 +161,8 @@ def test_a_failed_build_fails_and_leaves_its_tag_alone(docker: Cli, build: Cli, 
     assert bool(kept) == (build.environments[0]["DOCKER_BUILDKIT"] == "0"), "the classic builder alone keeps its step"
 
 
-def test_an_image_nobody_has_is_the_engines_to_refuse(build: Cli, context: Context) -> None:
-    assert "nosuch" in build.refused(str(context("FROM nosuch.invalid/image:1\n")))
+def test_an_image_nobody_has_is_the_engines_to_refuse(classic: Cli, context: Context) -> None:
+    assert "nosuch" in classic.refused(str(context("FROM nosuch.invalid/image:1\n")))
 
 
 def test_steps_show_and_hold_nothing_afterwards(docker: Cli, classic: Cli, context: Context, etcd: Etcd) -> None:
