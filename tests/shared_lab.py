@@ -130,7 +130,7 @@ class Live:
 
     def says(self, text: str, seconds: float = 10) -> str:
         """All output so far, once `text` is in it."""
-        until(lambda: text in self.output, f"{text!r} from {self.process.args}: {self.output!r}", seconds)
+        until(lambda: text in self.output, f"{text!r} from {self.process.args!r}: {self.output!r}", seconds)
         return self.output
 
     def write(self, text: str) -> None:

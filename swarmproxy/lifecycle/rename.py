@@ -27,7 +27,10 @@ async def rename(cluster: Cluster, entry: Entry, name: str) -> None:
     """Renames a container. Raises BadRequest, Conflict in Docker's words, or the engine's own error."""
     if not name:
         raise BadRequest("Neither old nor new names may be empty")
-    name = naming.valid(name)
+    try:
+        name = naming.valid("/" + name)
+    except BadRequest as error:
+        raise BadRequest(f"Error when allocating new name: {error.words}") from None
     node = cluster.view.nodes[entry.node.id]
     held = cluster.records.alloc_of(entry.id)
     if name == entry.name:

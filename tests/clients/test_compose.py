@@ -44,7 +44,7 @@ def ids(docker: Cli) -> set[str]:
 def nodes(docker: Cli) -> dict[str, str]:
     """Container name → node."""
     form = '{{.Names}} {{.Label "swarmproxy.node"}}'
-    return dict(line.split() for line in docker.lines("ps", "-a", "--format", form))  # type: ignore[misc]
+    return dict(line.split() for line in docker.lines("ps", "-a", "--format", form))
 
 
 def addresses(project: Cli, service: str, name: str) -> set[str]:

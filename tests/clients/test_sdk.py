@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator
+from typing import Any
 
 import docker as sdk
 import pytest
@@ -40,8 +41,8 @@ def test_run_list_logs_and_exec(clients: Clients, place: Place) -> None:
     assert (box.id, box.status, box.attrs["Node"]["Name"]) == (made.id, "running", place.node)
     assert [each.name for each in two.containers.list(filters={"label": "colour=blue"})] == ["box"]
     until(lambda: two.containers.get("box").logs() == b"started\n", "it has started")
-    status, output = two.containers.get("box").exec_run("sh -c 'echo out; echo err >&2; exit 3'", demux=True)
-    assert (status, output) == (3, (b"out\n", b"err\n"))
+    said: Any = two.containers.get("box").exec_run("sh -c 'echo out; echo err >&2; exit 3'", demux=True)
+    assert (said.exit_code, said.output) == (3, (b"out\n", b"err\n"))
     assert box.exec_run("cat /proc/self/stat", stream=False).exit_code == 0
     assert box.top()["Titles"]
     box.stop(timeout=1)
@@ -50,7 +51,7 @@ def test_run_list_logs_and_exec(clients: Clients, place: Place) -> None:
     assert made.status == "exited"
     box.remove()
     with pytest.raises(NotFound):
-        one.containers.get(made.id)
+        one.containers.get(str(made.id))
 
 
 def test_failures_are_the_sdks_own(clients: Clients, place: Place) -> None:
@@ -80,7 +81,7 @@ def test_a_network_without_a_driver_joins_hosts(clients: Clients, lab: Lab) -> N
     assert one.containers.get("node-2").exec_run("ping -c 1 -W 2 guest").exit_code == 0
     network.disconnect(late)
     with pytest.raises(APIError, match="active endpoints"):
-        two.networks.get(network.id).remove()
+        two.networks.get(str(network.id)).remove()
 
 
 def test_volumes(clients: Clients, place: Place) -> None:
@@ -89,7 +90,7 @@ def test_volumes(clients: Clients, place: Place) -> None:
     mount = {"data": {"bind": "/data", "mode": "rw"}}
     two.containers.run("busybox", "touch /data/file", remove=True, volumes=mount, environment=pinned(place))
     assert one.containers.run("busybox", "ls /data", remove=True, volumes=mount) == b"file\n"
-    assert two.volumes.get("data").attrs["Labels"] == {"tier": "db"}
+    assert dict(two.volumes.get("data").attrs)["Labels"] == {"tier": "db"}
     assert [each.name for each in one.volumes.list()] == ["data"]
     two.volumes.get("data").remove()
     with pytest.raises(NotFound):
@@ -99,7 +100,7 @@ def test_volumes(clients: Clients, place: Place) -> None:
 def test_attach_and_archives(clients: Clients, place: Place) -> None:
     one, two = clients
     box = one.containers.run("busybox", "cat", detach=True, stdin_open=True, name="box", environment=pinned(place))
-    socket = two.containers.get("box").attach_socket(params={"stdin": 1, "stdout": 1, "stream": 1})
+    socket: Any = two.containers.get("box").attach_socket(params={"stdin": 1, "stdout": 1, "stream": 1})
     socket._sock.sendall(b"echoed\n")
     assert socket.read(15).endswith(b"echoed\n")
     socket._sock.close()
@@ -110,7 +111,7 @@ def test_attach_and_archives(clients: Clients, place: Place) -> None:
         tar.addfile(entry, io.BytesIO(b"abc"))
     assert box.put_archive("/root", content.getvalue())
     parts, told = two.containers.get("box").get_archive("/root/dropped")
-    assert told["size"] == 3 and b"abc" in b"".join(parts)
+    assert told is not None and told["size"] == 3 and b"abc" in b"".join(parts)
 
 
 def test_events_and_stats(clients: Clients, place: Place) -> None:
@@ -122,5 +123,6 @@ def test_events_and_stats(clients: Clients, place: Place) -> None:
             assert event["Actor"]["Attributes"]["node.name"] == place.node
             break
     with_events.close()
-    assert one.containers.get(box.id).stats(stream=False)["id"] == box.id
+    stats: Any = one.containers.get(str(box.id)).stats(stream=False)
+    assert stats["id"] == box.id
     assert one.info()["Containers"] == 1
