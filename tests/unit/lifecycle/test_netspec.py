@@ -40,16 +40,20 @@ def test_the_gateway_is_the_first_address_unless_told() -> None:
         ({}, BadRequest, "invalid name: "),
         ({"Name": "bridge"}, Forbidden, "operation is not permitted on predefined bridge network "),
         ({"Name": 5}, BadRequest, "invalid JSON: "),
-        ({"Name": "n", "IPAM": {"Config": [{"Subnet": "10.0.0"}]}}, BadRequest, "invalid CIDR address: 10.0.0"),
+        (
+            {"Name": "n", "IPAM": {"Config": [{"Subnet": "10.0.0"}]}},
+            BadRequest,
+            "invalid network config:\ninvalid subnet 10.0.0: ",
+        ),
         (
             {"Name": "n", "IPAM": {"Config": [{"Subnet": "10.0.0.0/24", "Gateway": "10.1.0.1"}]}},
             BadRequest,
-            "no matching subnet for gateway 10.1.0.1",
+            "invalid network config:\ninvalid gateway 10.1.0.1: ",
         ),
         (
             {"Name": "n", "IPAM": {"Config": [{"Subnet": "10.0.0.0/24", "IPRange": "10.1.0.0/28"}]}},
             BadRequest,
-            "no matching subnet for range 10.1.0.0/28",
+            "invalid network config:\ninvalid ip-range 10.1.0.0/28: ",
         ),
     ],
 )
