@@ -25,7 +25,7 @@ types: $(ENV)
 	$(PYTHON) -m mypy --strict swarmproxy
 
 quick: $(ENV)
-	$(PYTHON) -m pytest -q $(QUICK)
+	$(PYTHON) -m pytest -q -n 3 --dist loadfile $(QUICK)
 
 test: check      ## check, then real engines, real clients, faults (root; minutes)
 	$(if $(REAL),$(PYTHON) -m pytest -q $(REAL))
