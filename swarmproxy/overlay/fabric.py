@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from swarmproxy.discovery.store import Absent, Compare, Delete, ModIs, Op, Put, Store, Unavailable
+from swarmproxy.discovery.store import KV, Absent, Compare, Delete, ModIs, Op, Put, Store, Unavailable
 from swarmproxy.model import keys, options
 from swarmproxy.model.codec import decode, encode
 from swarmproxy.model.errors import BadRequest, DockerError, NotFound, StoreLost
@@ -38,6 +38,9 @@ from swarmproxy.overlay.vxlan import container_side, dns_route_holder, mac_for, 
 __all__ = ["Fabric", "Marks", "NetworkCall"]
 
 log = logging.getLogger(__name__)
+
+
+Dressed = Callable[[bool], Awaitable[tuple[Endpoint, list[Compare]]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +183,16 @@ class Fabric:
         """The endpoint's MAC. Raises DockerError or StoreLost, and then nothing is left of it but its address."""
         spec = await self._network(network_id)
         mac = (mac or mac_for(ip)).lower()
+
+        async def dressed(fresh: bool) -> tuple[Endpoint, list[Compare]]:
+            names, container, same = await self._identity(marks, fresh=fresh)
+            return Endpoint(ip=ip, ip6=ip6, mac=mac, node=self.node, token=marks.token, container=container,
+                            names=names, aliases=marks.aliases, links=marks.links), same  # fmt: skip
+
         # Side by side: the kernel and the store take 4 ms each, and either can be taken back.
         plugged = asyncio.ensure_future(self.segments.plug(spec.nid, endpoint_id, mac))
         try:
-            names, container = await self._identity(marks)
-            record = Endpoint(ip=ip, ip6=ip6, mac=mac, node=self.node, token=marks.token, container=container,
-                              names=names, aliases=marks.aliases, links=marks.links)  # fmt: skip
-            await self._register(spec.nid, endpoint_id, record, alive=True)
+            await self._register(spec.nid, endpoint_id, dressed, alive=True)
             await plugged
         except BaseException:
             plugged.cancel()
@@ -201,34 +207,44 @@ class Fabric:
         await self.save()
         return mac
 
-    async def _identity(self, marks: Marks) -> tuple[list[str], str]:
-        """The container's name as it is now (a rename does not reach the engine's driver options), and its id."""
+    async def _identity(self, marks: Marks, *, fresh: bool) -> tuple[list[str], str, list[Compare]]:
+        """The container's name as it is now (a rename does not reach the engine's driver options), its id, and what
+        must hold of the store for that to be so."""
         if not marks.token:
-            return [marks.name] if marks.name else [], ""
-        kv = await self._store_get(keys.alloc(self.node, marks.token))
+            return [marks.name] if marks.name else [], "", []
+        kv = await self._newest(keys.alloc(self.node, marks.token), fresh=fresh)
         alloc = decode(Alloc, kv.value) if kv is not None else None
         name = (alloc.name if alloc is not None else "") or marks.name
         container = alloc.container if alloc is not None else ""
-        return [each for each in (name, container[:12]) if each], container
+        same: list[Compare] = [] if kv is None or fresh else [ModIs(kv.key, kv.mod_revision)]
+        return [each for each in (name, container[:12]) if each], container, same
 
-    async def _store_get(self, key: str) -> Any:
+    async def _newest(self, key: str, *, fresh: bool) -> KV | None:
+        """From the mirror, which saves a round trip; from the store when that has failed, or the mirror has none."""
+        kv = None if fresh else self._mirror.get(key)
+        return kv if kv is not None else await self._store_get(key)
+
+    async def _store_get(self, key: str) -> KV | None:
         try:
             return await self._store.get(key)
         except Unavailable as error:
             raise StoreLost(f"no endpoint can be made while the cluster's store is away: {error}") from None
 
-    async def _register(self, nid: str, endpoint_id: str, record: Endpoint, *, alive: bool = False) -> None:
-        """Address and endpoint in one transaction.
+    async def _register(self, nid: str, endpoint_id: str, record: Dressed, *, alive: bool = False) -> None:
+        """Address and endpoint in one transaction: what the mirror says is tried first, then what the store says.
 
         Args:
+            record: (fresh) → the endpoint, and what must hold for it to be true.
             alive: the network's record must stand, too: its removal is decided by a transaction that sees no endpoint.
         """
-        for attempt in (1, 2):
-            compares: list[Compare] = [await self._stands(nid, fresh=attempt == 2)] if alive else []
-            ops: list[Op] = [Put(keys.endpoint(nid, endpoint_id), encode(record))]
-            owner = Address(node=self.node, endpoint=endpoint_id, token=record.token, since=time.time())
-            for ip in (each for each in (record.ip, record.ip6) if each):
-                compares.append(await self._ours(nid, ip, endpoint_id, fresh=attempt == 2))
+        for fresh in (False, True):
+            endpoint, compares = await record(fresh)
+            if alive:
+                compares.append(await self._stands(nid, fresh=fresh))
+            ops: list[Op] = [Put(keys.endpoint(nid, endpoint_id), encode(endpoint))]
+            owner = Address(node=self.node, endpoint=endpoint_id, token=endpoint.token, since=time.time())
+            for ip in (each for each in (endpoint.ip, endpoint.ip6) if each):
+                compares.append(await self._ours(nid, ip, endpoint_id, fresh=fresh))
                 ops.append(Put(keys.address(nid, ip), encode(owner)))
             try:
                 if (await self._store.txn(compares, ops)).ok:
@@ -238,9 +254,7 @@ class Fabric:
         raise DockerError("Address already in use")
 
     async def _stands(self, nid: str, *, fresh: bool) -> Compare:
-        kv = await self._store_get(keys.network(nid)) if fresh else self._mirror.get(keys.network(nid))
-        if kv is None and not fresh:
-            kv = await self._store_get(keys.network(nid))
+        kv = await self._newest(keys.network(nid), fresh=fresh)
         if kv is None:
             raise NotFound(f"network {nid} not found")
         return ModIs(kv.key, kv.mod_revision)
@@ -266,7 +280,11 @@ class Fabric:
                 local.route = await self._netlink.run(dns_route_holder(local.sandbox)) == local.mac
         self.state.endpoints[endpoint_id] = local
         await self.save()
-        await self._register(local.nid, endpoint_id, record)
+
+        async def known(_: bool) -> tuple[Endpoint, list[Compare]]:
+            return record, []
+
+        await self._register(local.nid, endpoint_id, known)
 
     async def delete_endpoint(self, endpoint_id: str) -> None:
         """Veth, record and state line go; unknown is no error. The store away: reconcile takes the record later."""

@@ -6,12 +6,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
 
-from swarmproxy.discovery.store import Delete, Put
+from swarmproxy.discovery.store import KV, Delete, Put
 from swarmproxy.model import keys
 from swarmproxy.model.codec import encode
 from swarmproxy.model.records import Address, Alloc, Endpoint, Network, Subnet
@@ -109,6 +109,30 @@ async def rig(shared: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> A
     monkeypatch.setattr(fabric_module, "move_dns_route", made.kernel.move_dns_route)
     assert await made.network() == {}
     yield made
+
+
+class Behind:
+    """A mirror that has missed the last change of one key."""
+
+    def __init__(self, mirror: Any, stale: KV) -> None:
+        self._mirror, self._stale = mirror, stale
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._mirror, name)
+
+    def get(self, key: str) -> KV | None:
+        found: KV | None = self._stale if key == self._stale.key else self._mirror.get(key)
+        return found
+
+
+async def test_a_rename_that_the_mirror_has_not_heard_of_counts(rig: Rig) -> None:
+    key = keys.alloc("n1", "tok")
+    await rig.shared.put(key, Alloc(name="before", container="c" * 64))
+    stale = await rig.shared.store.get(key)
+    await rig.shared.put(key, Alloc(name="after", container="c" * 64))
+    rig.fabric._mirror = cast(Any, Behind(rig.shared.cache, stale))
+    await rig.endpoint(token="tok", name="before")
+    assert (await rig.shared.read(keys.endpoint(NID, EID), Endpoint)).names == ["after", "c" * 12]
 
 
 async def test_a_container_comes_and_goes_without_a_trace(rig: Rig) -> None:
