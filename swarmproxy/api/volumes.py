@@ -48,7 +48,7 @@ async def list_(call: Call[Cluster]) -> web.StreamResponse:
     cluster = call.cluster
     wanted = filters.parse(call.query.get("filters"), KNOWN)
     if cluster.shared:
-        await cluster.settle()
+        await volume.catch_up(cluster, volume.LIST_SECONDS)
     dangling = filters.truth(wanted, "dangling")
     used = _used(cluster) if dangling is not None else set()
     items = [

@@ -34,6 +34,8 @@ from swarmproxy.model.records import ImageRef
 
 COPY_SECONDS = 600.0
 SEEK_SECONDS = 1.0
+LIST_SECONDS = 0.1
+"""A list does not wait longer for an engine that hangs and is not known to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,33 +103,52 @@ async def seek(cluster: Cluster, text: str) -> Image:
 
 
 def unseen(cluster: Cluster, text: str) -> bool:
-    """Whether it means an image that no node is known to have yet: 20.10 sends no event for what BuildKit made."""
+    """Whether nodes and store do not agree yet about what it means.
+
+    It means an image that no node is known to have (20.10 sends no event for what BuildKit made), or nodes have a name
+    without a meaning (removed through another proxy, or brought behind our back, a moment ago).
+    """
     try:
-        held = cluster.records.images.get(references.parse(text).familiar)
+        familiar = references.parse(text).familiar
     except BadRequest:
         return False
-    return held is not None and not holders(cluster, held.value.id, healthy=False)
+    held = cluster.records.images.get(familiar)
+    if held is None:
+        return _newest_with_tag(cluster, familiar) is not None
+    return not holders(cluster, held.value.id, healthy=False)
 
 
-async def _list_again(cluster: Cluster) -> None:
+async def _list_again(cluster: Cluster, seconds: float = SEEK_SECONDS) -> None:
     nodes = [node.id for node in cluster.view.nodes.values() if node.healthy]
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(SEEK_SECONDS):
+        async with asyncio.timeout(seconds):
             await asyncio.gather(*map(cluster.view.refresh_images, nodes), return_exceptions=True)
 
 
 async def catch_up(cluster: Cluster) -> None:
-    """Before a list: a reference that another proxy gave a meaning to a moment ago is looked for on the engines.
+    """Before a list: names that another proxy gave a meaning, or took it from, are looked for on the engines.
 
     One that no engine has, while all of them answer, means nothing any more and is forgotten.
     """
     await cluster.settle()
-    if not (lost := _lost(cluster)):
+    lost = _lost(cluster)
+    if not lost and not _has_strangers(cluster):
         return
-    await _list_again(cluster)
+    await _list_again(cluster, LIST_SECONDS)
     if all(node.healthy and node.ready for node in cluster.view.nodes.values()):
         for reference in lost & _lost(cluster):
             await forget(cluster, reference)
+
+
+def _has_strangers(cluster: Cluster) -> bool:
+    """Whether a node lists a name without a meaning; every name gets one within seconds."""
+    known = cluster.records.images
+    return any(
+        tag not in known
+        for node in cluster.view.nodes.values()
+        for image in node.images.values()
+        for tag in tags(image)
+    )
 
 
 def _lost(cluster: Cluster) -> set[str]:

@@ -30,6 +30,8 @@ from swarmproxy.model.errors import BadRequest, NotFound
 from swarmproxy.model.records import Volume
 
 SEEK_SECONDS = 1.0
+LIST_SECONDS = 0.1
+"""A list does not wait longer for an engine that hangs and is not known to."""
 ANONYMOUS = "com.docker.volume.anonymous"
 """Label that engines from 23.0 on give a volume without a name; older ones tell it by the name they made alone."""
 
@@ -96,30 +98,28 @@ async def seek(cluster: Cluster, reference: str) -> Found | None:
     return find(cluster, reference)
 
 
-async def catch_up(cluster: Cluster) -> None:
+async def catch_up(cluster: Cluster, seconds: float = SEEK_SECONDS) -> None:
     """The store's last word; and nodes that list a volume without a record are asked whether it is still there."""
     await cluster.settle()
-    await _list_again(
-        cluster,
-        [
-            node.id
-            for node in cluster.view.nodes.values()
-            if node.healthy
-            and any(not anonymous(name) and name not in cluster.records.volumes for name in node.volumes)
-        ],
-    )
+    known = cluster.records.volumes
+    doubtful = [
+        node.id
+        for node in cluster.view.nodes.values()
+        if node.healthy and any(name not in known and not anonymous(name) for name in node.volumes)
+    ]
+    await _list_again(cluster, doubtful, seconds)
 
 
 async def look_again(cluster: Cluster) -> None:
     """Lists the volumes of all healthy nodes anew."""
-    await _list_again(cluster, [node.id for node in cluster.view.nodes.values() if node.healthy])
+    await _list_again(cluster, [node.id for node in cluster.view.nodes.values() if node.healthy], SEEK_SECONDS)
 
 
-async def _list_again(cluster: Cluster, nodes: Sequence[str]) -> None:
+async def _list_again(cluster: Cluster, nodes: Sequence[str], seconds: float) -> None:
     """A node that does not answer in time keeps what is known of it."""
     if nodes:
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(SEEK_SECONDS):
+            async with asyncio.timeout(seconds):
                 await asyncio.gather(*map(cluster.view.refresh_volumes, nodes), return_exceptions=True)
 
 
