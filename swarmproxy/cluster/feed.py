@@ -136,10 +136,10 @@ class Feed:
         ours = moment / 1e9 - self._node.clock_offset
         match action.partition(":")[0]:
             case "create":
-                self._born.put(identity, moment % 10**9)
+                self._born.put(identity, moment)
                 entry = self._node.containers.get(identity)
                 if entry is not None:
-                    self._monitor.catalog.order(entry, moment % 10**9)
+                    self.born(entry)
             case "start":
                 self._starts.put(identity, ("Up ", ours))
             case "die":
@@ -205,9 +205,14 @@ class Feed:
         return translate(event, self._node)
 
     # -- what a list found -------------------------------------------------------------------------------------------
-    def born(self, container: str, rank: int) -> int:
-        """Orders containers of one second: nanoseconds of the creation if it was heard of, else `rank`."""
-        return self._born.get(container) or rank
+    def born(self, entry: Entry) -> None:
+        """Orders containers of one second by the moments of their create events, where those were heard of.
+
+        The event comes some milliseconds after Created, perhaps in the next second, so it counts from Created's second.
+        """
+        moment = self._born.get(entry.id)
+        if moment is not None:
+            self._monitor.catalog.order(entry, max(moment - entry.created * 10**9, 0))
 
     def refreshed(self, entry: Entry) -> None:
         """An answer is in: an event may know more closely since when."""

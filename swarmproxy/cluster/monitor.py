@@ -328,11 +328,13 @@ class Monitor:
     def _take(self, container: str, raw: bytes, asked: float, answered: float, rank: int) -> None:
         before = self.node.containers.get(container)
         try:
-            entry = self.catalog.take(self.node, raw, asked, answered, self.feed.born(container, rank))
+            entry = self.catalog.take(self.node, raw, asked, answered, rank)
         except msgspec.DecodeError as error:
             logger.warning("%s: a container that cannot be read: %s: %s", self.node.name, container, error)
             return
         self.ledger.applied(container)
+        if before is None:
+            self.feed.born(entry)
         self.feed.refreshed(entry)
         if entry is not before:
             self.feed.found(before, entry)

@@ -426,3 +426,13 @@ async def test_a_proxy_that_lags_does_not_blame_the_engines() -> None:
     clock[0] += 4.0
     membership._due = clock[0] + 0.25
     assert not membership.lagging()
+
+
+async def test_a_create_event_of_the_next_second_counts_from_the_second_of_creation(two: Cluster) -> None:
+    await create(two.view.nodes["N1"], "web")
+    await until(lambda: two.names() == ["/web"])
+    entry = two.entry("web")
+    late = (entry.created * 10 + 10) * 10**8 + 4_000_000  # 4 ms into the second after Created's
+    two.view._membership.monitors["N1"].feed._note("create", entry.id, {}, late)
+    assert entry.order[1] == -1_004_000_000
+    assert [one.id for one in two.view.entries()] == [entry.id]
