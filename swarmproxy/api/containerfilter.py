@@ -61,7 +61,9 @@ def _status(_: Cluster, key: str, values: list[str]) -> Test:
 
 
 def _health(_: Cluster, key: str, values: list[str]) -> Test:
-    _only(key, values, HEALTHS)
+    for value in values:
+        if value not in HEALTHS:
+            raise BadRequest(f"unrecognized filter value for {key}: {value}")
     wanted = frozenset(values)
     return lambda entry: (entry.health or "none") in wanted
 

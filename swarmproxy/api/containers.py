@@ -22,7 +22,7 @@ from swarmproxy.lifecycle import claims, create, network, rename, update
 from swarmproxy.lifecycle import image as images
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.lifecycle.refusal import failed
-from swarmproxy.model.errors import DockerError, EngineUnreachable, NotFound, StoreLost
+from swarmproxy.model.errors import BadRequest, DockerError, EngineUnreachable, NotFound, StoreLost
 from swarmproxy.model.records import Member
 
 JSON = {"Content-Type": "application/json"}
@@ -57,7 +57,7 @@ async def owner(call: Call[Cluster]) -> tuple[Engine, str]:
         entry = await call.cluster.view.resolve(reference)
     except NotFound as error:
         if call.path.endswith("/kill"):  # the one verb whose engines say which it was
-            raise NotFound(f"Cannot kill container: {reference}: {error.words}") from None
+            raise NotFound(f"cannot kill container: {reference}: {error.words}") from None
         raise
     return entry.node.engine, entry.id
 
@@ -308,6 +308,8 @@ async def exec_create(call: Call[Cluster]) -> web.StreamResponse:
 async def commit(call: Call[Cluster]) -> web.StreamResponse:
     """The container is named in the query; the image's name means the new image everywhere from now on."""
     cluster, query = call.cluster, call.query
+    if not query.get("container"):
+        raise BadRequest('invalid name or ID supplied: ""')
     entry = await cluster.view.resolve(query.get("container"))
     node = entry.node
     body = await call.request.read()

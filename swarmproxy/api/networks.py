@@ -66,7 +66,7 @@ async def list_(call: Call[Cluster]) -> web.StreamResponse:
     wanted = filters.parse(call.query.get("filters"), KNOWN)
     for value in wanted.get("type", ()):
         if value not in ("custom", "builtin"):
-            raise DockerError(f"invalid filter: 'type'='{value}'", status=400)
+            raise DockerError(f"invalid filter: 'type'='{value}'")
     await _know_all(cluster)
     items = _predefined(cluster) + [described(cluster, held.value) for held in cluster.records.networks.values()]
     shown = [item for item in items if _matches(cluster, item, wanted)]

@@ -15,6 +15,7 @@ container, once.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Iterable
@@ -25,7 +26,7 @@ import msgspec
 from swarmproxy.cluster.catalog import Change
 from swarmproxy.cluster.entry import Entry
 from swarmproxy.cluster.records import Changed, Held
-from swarmproxy.discovery.store import Absent, Compare, Op, Put
+from swarmproxy.discovery.store import Absent, Compare, Op, Put, Unavailable
 from swarmproxy.engine.deadline import LASTING
 from swarmproxy.lifecycle import rename
 from swarmproxy.lifecycle.context import Cluster
@@ -38,7 +39,6 @@ log = logging.getLogger(__name__)
 
 AT_ONCE = 8
 RETRY_SECONDS = 1.0
-LOOK_SECONDS = 0.05
 FIRST_SECONDS = 10.0
 """What slow engines are waited for at the start."""
 
@@ -74,7 +74,8 @@ class Adoption:
     async def _look_around(self) -> None:
         """Waits for all members' lists: who is heard first shall not decide who owns a name."""
         while not self._cluster.cache.revision:
-            await asyncio.sleep(LOOK_SECONDS)
+            with contextlib.suppress(Unavailable):
+                await self._cluster.cache.ready(FIRST_SECONDS)
         await self._cluster.view.ready(FIRST_SECONDS)
 
     def _mark(self, entries: Iterable[Entry]) -> None:

@@ -14,7 +14,7 @@ from swarmproxy.lifecycle import network
 from swarmproxy.lifecycle.body import EndpointShape, Tree, dress_endpoint, go_error, tree
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.lifecycle.refusal import failed
-from swarmproxy.model.errors import BadRequest, DockerError, Forbidden
+from swarmproxy.model.errors import BadRequest, DockerError, Forbidden, NotFound
 from swarmproxy.model.records import LOCAL, OVERLAY
 
 JSON = {"Content-Type": "application/json"}
@@ -30,7 +30,7 @@ def parse(data: bytes) -> tuple[str, Tree, Tree]:
     except (msgspec.ValidationError, msgspec.DecodeError) as error:
         raise go_error(error) from None
     if not reference:
-        raise BadRequest("invalid JSON: no container is named")
+        raise BadRequest('invalid name or ID supplied: ""')
     return reference, body, endpoint
 
 
@@ -69,14 +69,14 @@ def _token(cluster: Cluster, entry: Entry) -> str:
 
 
 async def disconnect(cluster: Cluster, reference: str, data: bytes) -> None:
-    """Raises NotFound or the engine's own error. A forced disconnect of a container that is gone does nothing."""
+    """Raises NotFound or the engine's own error."""
     wanted, body, _ = parse(data)
     force = body.get("Force", msgspec.Raw(b"false"))
     try:
         entry = await cluster.view.resolve(wanted)
-    except DockerError:
-        if bytes(force) == b"true":
-            return
+    except NotFound:
+        if bytes(force) == b"true":  # an engine then looks for an endpoint of that name
+            raise NotFound(f"endpoint {wanted} not found") from None
         raise
     node = cluster.view.nodes[entry.node.id]
     local_id = network.predefined(reference)

@@ -296,7 +296,8 @@ async def _take_back_later(cluster: Cluster, node: Node, token: str) -> None:
     while cluster.view.nodes.get(node.id) is node:
         if node.healthy:
             try:
-                return await _remove_by_token(cluster, node, token)
+                await _remove_by_token(cluster, node, token)
+                return
             except DockerError as error:
                 log.debug("token %s on %s is not taken back yet: %s", token, node.name, error)
         await asyncio.sleep(TAKE_BACK_SECONDS)

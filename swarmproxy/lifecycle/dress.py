@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from swarmproxy.cluster.node import Node
+from swarmproxy.engine.version import common, number
 from swarmproxy.lifecycle.body import CreateBody, Tree, dress_endpoint, link_names, raw
 from swarmproxy.lifecycle.network import predefined
 from swarmproxy.model import options
@@ -35,7 +36,7 @@ def dress(
 ) -> tuple[bytes, list[tuple[str, bytes]]]:
     """(body for the engine, endpoints to connect afterwards as (local network id, settings)).
 
-    The second part is not empty only where a client names several networks and the engine is older than API 1.44.
+    The second part is not empty only where a client names several networks and it or the engine is older than API 1.44.
     """
     body = plan.body
     labels = dict(plan.parsed.labels) | {options.LABEL_TOKEN: token}
@@ -49,7 +50,7 @@ def dress(
     if node.agent_alive and mode not in OWN_NAMESPACE_MODES and not mode.startswith("container:"):
         body.set_host("Dns", [options.DNS_ADDRESS, *(own or resolvers)])
     body.set_labels(labels)
-    later = _split(body, node, mode)
+    later = _split(body, common(plan.version, node.engine.minimum, node.engine.api), mode)
     return body.encode(), later
 
 
@@ -127,14 +128,11 @@ def _engines_word(reference: str, record: Network, node: Node) -> str:
     return record.name if "/" in reference else node.local_of.get(record.id, record.name)
 
 
-def _split(body: CreateBody, node: Node, mode: str) -> list[tuple[str, bytes]]:
-    if len(body.endpoints) < 2 or _version(node.engine.api) >= SEVERAL_NETWORKS_SINCE:
+def _split(body: CreateBody, version: str, mode: str) -> list[tuple[str, bytes]]:
+    """`version` is the one that the create is sent with."""
+    if len(body.endpoints) < 2 or number(version) >= SEVERAL_NETWORKS_SINCE:
         return []
     first = mode if mode in body.endpoints else next(iter(body.endpoints))
     later = [(key, msgspec.json.encode(endpoint)) for key, endpoint in body.endpoints.items() if key != first]
     body.endpoints = {first: body.endpoints[first]}
     return later
-
-
-def _version(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(".") if part.isdigit())

@@ -17,7 +17,7 @@ import msgspec
 
 from swarmproxy.lifecycle.body import Tree, go_error, tree
 from swarmproxy.model import options
-from swarmproxy.model.errors import BadRequest, DockerError, Forbidden
+from swarmproxy.model.errors import BadRequest, DockerError, Forbidden, NotFound
 from swarmproxy.model.records import DRIVER, OVERLAY, Subnet
 
 DEFAULT_POOL = "10.128.0.0/9"
@@ -43,9 +43,16 @@ class IpamShape(msgspec.Struct):
     Config: list[ConfigShape] | None = None
 
 
+class ConfigFromShape(msgspec.Struct):
+    Network: str | None = None
+
+
 class Shape(msgspec.Struct):
     Name: str | None = None
     Driver: str | None = None
+    Scope: str | None = None
+    Ingress: bool | None = None
+    ConfigFrom: ConfigFromShape | None = None
     Internal: bool | None = None
     Attachable: bool | None = None
     EnableIPv6: bool | None = None
@@ -70,7 +77,7 @@ class NetworkRequest:
 
 
 def parse(data: bytes) -> NetworkRequest:
-    """Raises BadRequest or Forbidden in Docker's words."""
+    """Raises BadRequest, Forbidden or NotFound in Docker's words."""
     try:
         body = tree(data)
         shape = msgspec.json.decode(data, type=Shape)
@@ -84,10 +91,12 @@ def parse(data: bytes) -> NetworkRequest:
     if name in (*options.PREDEFINED, "default") or name.startswith("container:"):
         raise Forbidden(f"operation is not permitted on predefined {name} network ")
     driver = shape.Driver or ""
+    _refuse(shape, driver)
     wishes = shape.IPAM.Config if shape.IPAM and shape.IPAM.Config else []
     mtu = (shape.Options or {}).get("com.docker.network.driver.mtu", "")
     if mtu and not mtu.isdigit():
-        raise BadRequest(f'failed to parse {mtu!r} value: "com.docker.network.driver.mtu"')
+        why = f'strconv.Atoi: parsing "{mtu}": invalid syntax'
+        raise BadRequest(f"failed to parse com.docker.network.driver.mtu value: {mtu} ({why})")
     return NetworkRequest(
         name=name,
         driver=driver,
@@ -99,6 +108,21 @@ def parse(data: bytes) -> NetworkRequest:
         labels=shape.Labels or {},
         body=body,
     )
+
+
+def _refuse(shape: Shape, driver: str) -> None:
+    """What no network of a cluster can be: there is one host and one null, and no swarm."""
+    if driver in ("host", "null"):
+        raise Forbidden(f'only one instance of "{driver}" network is allowed')
+    if shape.Ingress:
+        raise Forbidden("Ingress network can only be global scope network")
+    if shape.Scope == "swarm":
+        raise Forbidden("cannot create a swarm scoped network when swarm is not active")
+    if shape.ConfigFrom and shape.ConfigFrom.Network:
+        raise NotFound(f'configuration network "{shape.ConfigFrom.Network}" does not exist')
+    ipam = (shape.IPAM.Driver if shape.IPAM else "") or "default"
+    if driver in _JOINS_HOSTS and ipam not in ("default", options.DRIVER):
+        raise NotFound(f'plugin "{ipam}" not found')
 
 
 def _subnet(config: ConfigShape) -> Subnet:

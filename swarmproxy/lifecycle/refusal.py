@@ -9,6 +9,8 @@ from swarmproxy.model.errors import EngineFailed
 
 FROM_PLUGIN = "remote: "
 """What an engine puts before the words of a network plugin; ours speaks Docker's words itself."""
+PLUGIN_STATUS = {"Address already in use": 403}
+"""A plugin cannot say a status, so an engine makes 500 of all; these are what its own drivers' words come with."""
 
 
 def failed(status: int, body: bytes, node: Node) -> EngineFailed:
@@ -17,4 +19,5 @@ def failed(status: int, body: bytes, node: Node) -> EngineFailed:
         message = str(msgspec.json.decode(body)["message"])
     except (msgspec.DecodeError, KeyError, TypeError):
         message = body.decode(errors="replace").strip()
-    return EngineFailed(message.removeprefix(FROM_PLUGIN), node=node.name, status=status)
+    message = message.removeprefix(FROM_PLUGIN)
+    return EngineFailed(message, node=node.name, status=PLUGIN_STATUS.get(message, status))

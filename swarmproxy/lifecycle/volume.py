@@ -13,7 +13,7 @@ import contextlib
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,8 @@ ANONYMOUS = "com.docker.volume.anonymous"
 
 FORGET_TRIES = 4
 
+_NEEDS = {"type": ("device",), "device": ("type",), "o": ("device", "type"), "size": ()}
+"""Options of the local driver → what each of them needs."""
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+\Z")
 _ANONYMOUS = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -67,6 +69,10 @@ def anonymous(name: str) -> bool:
 
 
 def check_name(name: str) -> None:
+    if len(name) == 1:
+        raise BadRequest(
+            f"create {name}: volume name is too short, names should be at least two alphanumeric characters"
+        )
     if not _NAME.match(name):
         raise BadRequest(
             f'create {name}: "{name}" includes invalid characters for a local volume name, only '
@@ -145,7 +151,9 @@ async def create(cluster: Cluster, data: bytes) -> Volume:
     check_name(name)
     driver = shape.Driver or "local"
     labels = (shape.Labels or {}) | ({} if shape.Name else {ANONYMOUS: ""})
-    if driver != "local" and not _has_driver(cluster, driver):
+    if driver == "local":
+        _check_options(name, shape.DriverOpts or {})
+    elif not _has_driver(cluster, driver):
         raise NotFound(f'create {name}: error looking up volume plugin {driver}: plugin "{driver}" not found')
     record = Volume(
         name=name,
@@ -158,6 +166,17 @@ async def create(cluster: Cluster, data: bytes) -> Volume:
     await cluster.txn([Absent(keys.volume(name))], [Put(keys.volume(name), codec.encode(record))])
     held = cluster.records.volumes.get(name)
     return held.value if held else record
+
+
+def _check_options(name: str, opts: Mapping[str, str]) -> None:
+    """What an engine's local driver would say; ours is asked for the volume only when its first container comes."""
+    for key in opts:
+        if key not in _NEEDS:
+            raise BadRequest(f'create {name}: invalid option: "{key}"')
+    for key, needed in _NEEDS.items():
+        for other in needed if opts.get(key) else ():
+            if not opts.get(other):
+                raise BadRequest(f'create {name}: missing required option: "{other}"')
 
 
 def _has_driver(cluster: Cluster, driver: str) -> bool:

@@ -165,7 +165,10 @@ async def test_two_proxies_adopt_at_once(pair: Pair) -> None:
     names = [f"many-{number}" for number in range(30)]
     body = {"Image": "busybox:latest"}
     await asyncio.gather(
-        *(pair.behind(number % 2 + 1, "POST", "/containers/create", body, name=name) for number, name in enumerate(names))
+        *(
+            pair.behind(number % 2 + 1, "POST", "/containers/create", body, name=name)
+            for number, name in enumerate(names)
+        )
     )
     await pair.in_order()
     stored = await pair.stored(*HELD)

@@ -104,7 +104,11 @@ async def test_networks_without_endpoints_go(served: Served) -> None:
 
 async def test_volumes_that_nobody_in_the_cluster_uses(served: Served) -> None:
     await served.create("user", 2, HostConfig={"Binds": ["used:/d"]})
-    for name, more in (("free", {}), ("marked", {"Labels": {"keep": "1"}}), ("nfs", {"DriverOpts": {"type": "nfs"}})):
+    for name, more in (
+        ("free", {}),
+        ("marked", {"Labels": {"keep": "1"}}),
+        ("nfs", {"DriverOpts": {"type": "nfs", "device": ":/x"}}),
+    ):
         assert (await served.ask("POST", "/volumes/create", {"Name": name, **more}))[0] == 201
     _, nameless = await served.ask("POST", "/volumes/create", {})
     status, reply = await served.ask("POST", "/v1.45/volumes/prune")
