@@ -4,7 +4,7 @@ Everything here has its way back in api/rewrite. What is changed:
 
     labels       the token; the client's own Dns where ours is put before it
     Env          expressions leave it
-    names        `node/name` of containers and volumes, and cluster ids of networks, become what this engine knows
+    names        `node/name` of containers, volumes and images, and network ids, become what this engine knows
     networks     aliases and links of cluster networks travel in DriverOpts; each endpoint carries token and name
     Dns          the agent's address first, then the client's servers, else the host's own: when the agent is away only
                  cluster names are lost
@@ -56,6 +56,8 @@ def dress(
 
 def _names(plan: Plan, body: CreateBody) -> None:
     """References that only the cluster understands become what the engine knows."""
+    if not plan.image.reference and "/" in (body.shape.Image or ""):
+        body.top["Image"] = raw(plan.image.id)  # node-2/app:1: the engine's tag may mean another image by now
     host = body.host_shape
     for key, value in (("PidMode", host.PidMode), ("IpcMode", host.IpcMode)):
         if value and value.startswith("container:"):
