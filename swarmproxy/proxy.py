@@ -53,7 +53,7 @@ LEASE = 6.0
 FIRST_STORE = 3.0
 FIRST_VIEW = 10.0
 GRACE = 5.0
-WITHOUT_A_CLUSTER = ("_ping",)
+WITHOUT_A_CLUSTER = ("_ping", "version")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
