@@ -13,6 +13,7 @@ from aiohttp import web
 
 from swarmproxy.api import containerfilter, filters, replies, rewrite
 from swarmproxy.api.call import Call
+from swarmproxy.api.passthrough import as_spelt
 from swarmproxy.api.route import Route, Then
 from swarmproxy.cluster.entry import Entry
 from swarmproxy.cluster.node import Node
@@ -300,7 +301,7 @@ async def exec_create(call: Call[Cluster]) -> web.StreamResponse:
         "POST", f"/containers/{entry.id}/exec", body=body, headers=JSON, deadline=LASTING, version=call.version
     )
     if answer.status != 201:
-        raise failed(answer.status, answer.body, node)
+        raise failed(answer.status, as_spelt(answer.body, entry.id, call.params["container"]), node)
     call.cluster.view.note_exec(msgspec.json.decode(answer.body)["Id"], node.id)
     return replies.json(call, answer.body, status=201)
 

@@ -12,6 +12,7 @@ breaks the client's connection, so that a cut reply never looks complete.
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
@@ -95,7 +96,7 @@ async def passthrough(call: Call[C], engine: Engine, path: str, *, after: After[
         call.status = stream.status
         if route.rewrite is not None and stream.status == 200:
             return await _rewritten(call, stream, after)
-        if route.deadline.limited:
+        if route.deadline.limited or stream.status >= 400:
             parts, whole = await _begin(stream)
             stream.unbind()
             if whole:
@@ -144,7 +145,22 @@ async def _begin(stream: Stream) -> tuple[list[bytes], bool]:
     return parts, stream.ended
 
 
+_ECHO = re.compile(
+    rb"(?<= in container )[0-9a-f]{64}|(?<=kill container: )[0-9a-f]{64}|[0-9a-f]{64}(?= is paused, unpause)"
+)
+
+
+def as_spelt(body: bytes, identity: str, reference: str) -> bytes:
+    """A refusal in which the engine says back what it was asked for: the id, where the client had used another word.
+
+    In its other sentences an engine says the id whatever it was asked for; there the id stays.
+    """
+    return _ECHO.sub(lambda found: reference.encode() if found[0] == identity.encode() else found[0], body)
+
+
 async def _send_whole(call: Call[C], stream: Stream, body: bytes) -> web.StreamResponse:
+    if stream.status >= 400 and call.owner is not None and (reference := call.params.get("container")):
+        body = as_spelt(body, call.owner[1], reference)
     reply = relayed(RelayedWhole, call, stream.status, stream.reason, stream.headers.items())
     if call.method != "HEAD" and stream.status not in (204, 304):
         reply.content_length = len(body)

@@ -53,10 +53,10 @@ def test_in_the_background(docker: Cli, sleeper: Sleeper, place: Place) -> None:
 
 @pytest.mark.parametrize("verb", ["stop -t 1", "pause"])
 def test_refused_where_nothing_runs(docker: Cli, sleeper: Sleeper, place: Place, verb: str) -> None:
-    container = sleeper("box", *place.pin)
+    sleeper("box", *place.pin)
     docker(*verb.split(), "box")
-    theirs = place.engine.refused("exec", container, "true")
-    assert docker.refused("exec", container, "true").startswith(theirs.strip())
+    theirs = place.engine.refused("exec", "box", "true")
+    assert docker.refused("exec", "box", "true").startswith(theirs.strip())
 
 
 def test_what_cannot_run_is_told_as_the_engine_tells(docker: Cli, sleeper: Sleeper, place: Place) -> None:

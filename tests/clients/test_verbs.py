@@ -153,7 +153,7 @@ def test_cp_both_ways(docker: Cli, sleeper: Sleeper, place: Place, tmp_path: Pat
     docker("stop", "-t", "1", "box")
     docker("cp", "box:/etc/renamed", str(tmp_path / "back"))
     assert (tmp_path / "back").read_text() == "alpha"
-    assert "Could not find the file /none in container" in docker.refused("cp", "box:/none", str(tmp_path))
+    assert "Could not find the file /none in container box" in docker.refused("cp", "box:/none", str(tmp_path))
 
 
 def test_cp_and_export_as_tar_streams(docker: Cli, sleeper: Sleeper, place: Place, tmp_path: Path) -> None:
