@@ -13,6 +13,7 @@ over; only otherwise the client reads Docker's 409. Cost of a take: one store ro
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from swarmproxy.discovery.store import KV, Absent, Compare, Delete, ModIs, NoneNewer, Op, Put, StoreError
+from swarmproxy.discovery.store import KV, Absent, Compare, Delete, ModIs, NoneNewer, Op, Put
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.model import codec, keys
 from swarmproxy.model.errors import Conflict, DockerError, EngineUnreachable, ServerError, StoreLost
@@ -128,8 +129,9 @@ async def _try(cluster: Cluster, wish: Wish, node: str, seen: int, take_over: in
             return None
     try:
         result = await cluster.txn(compares, ops)
-    except StoreLost:
-        cluster.spawn(_drop_unsure(cluster, claim))
+    except StoreLost:  # it may hold all the same
+        with contextlib.suppress(DockerError):
+            await drop(cluster, claim)
         raise
     if not result.ok:
         return None
@@ -198,8 +200,12 @@ async def bind(cluster: Cluster, claim: Claim, container: str) -> None:
 
 
 async def drop(cluster: Cluster, claim: Claim) -> None:
-    """Undo of take. Volumes stay when a container was made with them; their owner is then a fact."""
-    await _drop_keys(cluster, claim)
+    """Undo of take. Volumes stay when a container was made with them; their owner is then a fact.
+
+    With the store away the keys are dropped when it is back, and the volumes left to the sweep: until then somebody may
+    have put data there.
+    """
+    await cluster.surely(lambda: _drop_keys(cluster, claim))
     for volume in claim.new_volumes + claim.volumes:
         await _give_up_volume(cluster, claim.node, volume, forget=volume in claim.new_volumes)
 
@@ -230,19 +236,6 @@ async def _give_up_volume(cluster: Cluster, node_id: str, volume: str, *, forget
     key = keys.volume(volume)
     op: Op = Delete(key) if forget else Put(key, codec.encode(replace_owner(held.value, "")))
     await cluster.txn([ModIs(key, held.revision)], [op])
-
-
-async def _drop_unsure(cluster: Cluster, claim: Claim) -> None:
-    """The answer to a take was lost: it may hold. Our session lives on, so nobody else would ever take it back."""
-    pause = 0.5
-    while True:
-        try:
-            await drop(cluster, claim)
-            return
-        except (DockerError, StoreError) as error:
-            log.debug("claim %s not dropped yet: %s", claim.token, error)
-        await asyncio.sleep(pause)
-        pause = min(pause * 2, 10.0)
 
 
 async def release(cluster: Cluster, node_id: str, token: str) -> bool:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import logging
 from collections import defaultdict
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -21,15 +21,18 @@ from swarmproxy.discovery.store import Compare, Op, Store, StoreError, TxnResult
 from swarmproxy.lifecycle.buildsession import BuildSessions
 from swarmproxy.lifecycle.saga import Failpoints
 from swarmproxy.model import keys
-from swarmproxy.model.errors import StoreLost
+from swarmproxy.model.errors import DockerError, EngineUnreachable, StoreLost
 from swarmproxy.scheduler.filters import FILTERS, Filter
 from swarmproxy.scheduler.strategies import Strategy
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Undo = Callable[[], Awaitable[object]]
 
 SEEN_SECONDS = 2.0
+AGAIN_SECONDS = (0.1, 2.0)
+"""Shortest and longest pause between two tries to give something back."""
 LEASE_MARGIN = 1.5
 """Seconds a lease must have left before something is hung on it."""
 
@@ -81,6 +84,31 @@ class Cluster:
         task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self._ended)
+
+    async def surely(self, work: Undo) -> None:
+        """Does `work`; if it fails, it is done again until store and engine answer, and the failure is raised.
+
+        For what must be given back: it may hang on this proxy's session, which lives on, so no lease would end it.
+        """
+        try:
+            await work()
+        except (DockerError, asyncio.CancelledError):
+            self.spawn(self._again(work))
+            raise
+
+    async def _again(self, work: Undo) -> None:
+        pause = AGAIN_SECONDS[0]
+        while True:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, AGAIN_SECONDS[1])
+            try:
+                await work()
+                return
+            except (StoreLost, EngineUnreachable) as error:
+                log.debug("given back later: %s", error)
+            except DockerError as error:
+                log.warning("not given back: %s", error)
+                return
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)

@@ -11,7 +11,6 @@ What an engine accepts and fails at start (a network or a joined container that 
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 import time
 from dataclasses import dataclass, field, replace
@@ -31,18 +30,14 @@ from swarmproxy.lifecycle.image import Image
 from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.lifecycle.saga import Saga
 from swarmproxy.model import options
-from swarmproxy.model.errors import BadRequest, Conflict, DockerError, EngineUnreachable, NotFound
+from swarmproxy.model.errors import BadRequest, Conflict, EngineUnreachable, NotFound
 from swarmproxy.model.records import LOCAL, OVERLAY, Alloc, Network
 from swarmproxy.model.snapshot import NodeSnapshot
 from swarmproxy.scheduler.body import Parsed, parse_request
 from swarmproxy.scheduler.place import NoNode, Placement, place
 from swarmproxy.scheduler.request import Bond
 
-log = logging.getLogger(__name__)
-
 NAME_TRIES = 6
-TAKE_BACK_SECONDS = 0.2
-"""Between looks at whether the engine is back."""
 JSON = {"Content-Type": "application/json"}
 
 
@@ -285,26 +280,13 @@ async def _take_back(cluster: Cluster, node: Node, token: str) -> None:
     From an engine that does not answer, it is removed when it answers again: its client was told that it failed. Should
     this proxy end before, the container is adopted.
     """
-    try:
-        await _remove_by_token(cluster, node, token)
-    except EngineUnreachable:
-        cluster.spawn(_take_back_later(cluster, node, token))
-        raise
-
-
-async def _take_back_later(cluster: Cluster, node: Node, token: str) -> None:
-    while cluster.view.nodes.get(node.id) is node:
-        if node.healthy:
-            try:
-                await _remove_by_token(cluster, node, token)
-                return
-            except DockerError as error:
-                log.debug("token %s on %s is not taken back yet: %s", token, node.name, error)
-        await asyncio.sleep(TAKE_BACK_SECONDS)
+    await cluster.surely(lambda: _remove_by_token(cluster, node, token))
 
 
 async def _remove_by_token(cluster: Cluster, node: Node, token: str) -> None:
     """One that runs was found and started by somebody else meanwhile, and is theirs."""
+    if cluster.view.nodes.get(node.id) is not node:
+        return
     wanted = {"label": [f"{options.LABEL_TOKEN}={token}"], "status": ["created"]}
     filters = msgspec.json.encode(wanted).decode()
     answer = await node.engine.call("GET", "/containers/json", query=urlencode({"all": "1", "filters": filters}))

@@ -67,9 +67,9 @@ class Collector:
         if held is None or held[2].value.state != BOUND:
             return
         try:
-            await claims.release(self._cluster, held[0], held[1])
+            await self._cluster.surely(lambda: claims.release(self._cluster, held[0], held[1]))
         except DockerError as error:
-            log.info("claim of %s is left to the sweep: %s", container[:12], error)
+            log.info("claim of %s is released later: %s", container[:12], error)
 
     async def sweep(self) -> None:
         await self._claims()

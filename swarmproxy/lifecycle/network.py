@@ -13,6 +13,8 @@ agent runs anywhere; DRIVER has one record and is made on each node by its own d
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import secrets
 import time
 from typing import Any
@@ -107,7 +109,9 @@ async def create(cluster: Cluster, data: bytes) -> tuple[Network, str]:
             warning = f"no agent runs: the network lives on {where} alone and its containers are kept together there"
     async with Saga("network", cluster.failpoints) as saga:
         network = await saga.step(
-            "claim", _claim(cluster, request, mode, home), undo=lambda made: forget(cluster, made.id)
+            "claim",
+            _claim(cluster, request, mode, home),
+            undo=lambda made: cluster.surely(lambda: forget(cluster, made.id)),
         )
         if mode == LOCAL:
             await saga.step(
@@ -239,20 +243,34 @@ async def _make(cluster: Cluster, node: Node, network: Network) -> str | None:
     held = cluster.records.networks.get(network.id)
     if held is None:
         raise missing(network.name)
-    claimed = await cluster.txn(
-        [Absent(key), ModIs(keys.network(network.id), held.revision)],
-        [Put(key, codec.encode(NetworkCopy()), cluster.lease())],
-    )
-    if not claimed.ok:
-        return None
+    unsure = functools.partial(_give_up_copy, cluster, node, network)
     try:
+        claimed = await cluster.txn(
+            [Absent(key), ModIs(keys.network(network.id), held.revision)],
+            [Put(key, codec.encode(NetworkCopy()), cluster.lease())],
+        )
+        if not claimed.ok:
+            return None
         local = await _make_on_engine(cluster, node, network)
+        await cluster.txn([ModIs(key, claimed.revision)], [Put(key, codec.encode(NetworkCopy(id=local)))])
     except BaseException:
-        await asyncio.shield(cluster.txn([ModIs(key, claimed.revision)], [Delete(key)]))
+        cluster.spawn(unsure())
         raise
-    await cluster.txn([ModIs(key, claimed.revision)], [Put(key, codec.encode(NetworkCopy(id=local)))])
     await cluster.view.refresh_networks(node.id)
     return local
+
+
+async def _give_up_copy(cluster: Cluster, node: Node, network: Network) -> None:
+    """Ends a claim of ours that nobody works on any more, if it holds; what the engine has made is found by mark."""
+    with contextlib.suppress(DockerError):
+        await cluster.surely(functools.partial(_drop_copy_claim, cluster, node, network))
+
+
+async def _drop_copy_claim(cluster: Cluster, node: Node, network: Network) -> None:
+    async with cluster.locks[f"{node.id} {network.id}"]:
+        kv = await cluster.reach(cluster.store.get(keys.netnode(network.id, node.id)))
+        if kv is not None and kv.lease == cluster.session.lease:
+            await cluster.txn([ModIs(kv.key, kv.mod_revision)], [Delete(kv.key)])
 
 
 async def _make_on_engine(cluster: Cluster, node: Node, network: Network) -> str:

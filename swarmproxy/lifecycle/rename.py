@@ -6,6 +6,7 @@ lease ends, and adoption moves the claim to the name that the engine now says.
 
 from __future__ import annotations
 
+import contextlib
 from urllib.parse import urlencode
 
 import msgspec
@@ -19,7 +20,7 @@ from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.lifecycle.saga import Saga
 from swarmproxy.model import codec, keys
-from swarmproxy.model.errors import BadRequest, Conflict, ServerError
+from swarmproxy.model.errors import BadRequest, Conflict, DockerError, ServerError, StoreLost
 from swarmproxy.model.records import Alloc, Name
 
 
@@ -55,7 +56,13 @@ async def rename(cluster: Cluster, entry: Entry, name: str) -> None:
 async def _claim(cluster: Cluster, name: str, token: str, node: str) -> int:
     value = codec.encode(Name(token=token, node=node))
     for _ in range(3):
-        result = await cluster.txn([Absent(keys.name(name))], [Put(keys.name(name), value, cluster.lease())])
+        lease = cluster.lease()
+        try:
+            result = await cluster.txn([Absent(keys.name(name))], [Put(keys.name(name), value, lease)])
+        except StoreLost:  # it may hold all the same
+            with contextlib.suppress(DockerError):
+                await cluster.surely(lambda: _unclaim_unsure(cluster, name, token))
+            raise
         if result.ok:
             return result.revision
         try:
@@ -66,7 +73,14 @@ async def _claim(cluster: Cluster, name: str, token: str, node: str) -> int:
 
 
 async def _unclaim(cluster: Cluster, name: str, revision: int) -> None:
-    await cluster.txn([ModIs(keys.name(name), revision)], [Delete(keys.name(name))])
+    await cluster.surely(lambda: cluster.txn([ModIs(keys.name(name), revision)], [Delete(keys.name(name))]))
+
+
+async def _unclaim_unsure(cluster: Cluster, name: str, token: str) -> None:
+    kv = await cluster.reach(cluster.store.get(keys.name(name)))
+    held = codec.decode(Name, kv.value) if kv else None
+    if kv and kv.lease and held and held.token == token:
+        await cluster.txn([ModIs(kv.key, kv.mod_revision)], [Delete(kv.key)])
 
 
 async def move(cluster: Cluster, node: str, token: str, held: Held[Alloc], name: str, revision: int | None) -> bool:

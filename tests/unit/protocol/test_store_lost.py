@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from swarmproxy import proxy as assembly
+from swarmproxy.discovery.store import Unavailable
 from swarmproxy.lifecycle.gc import Collector
 from tests.unit.protocol.pair import HELD, Pair, two_proxies, until
 
@@ -130,6 +132,77 @@ async def test_an_answer_of_the_store_that_is_lost_leaves_nothing(pair: Pair, op
         await pair.in_order()
         left = [name for held in pair.containers().values() for name in held.values()]
         assert left == ["web"], left
+
+
+class Dies:
+    """The first proxy's store is gone with its n-th transaction, done (`late`) or not, until `found`."""
+
+    def __init__(self, pair: Pair, nth: int, *, late: bool) -> None:
+        self.pair, self.left = pair, nth
+        store = pair.stores[0]
+        self.stop = (store.after if late else store.before)("txn", self)
+
+    def __call__(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.stop()
+            self.pair.stores[0].unavailable = True
+            raise Unavailable("injected")
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("nth", range(1, 5))
+async def test_it_dies_within_a_create(pair: Pair, nth: int, late: bool) -> None:
+    """Claim, network copy, its binding, the claim's binding: whatever it died of is given back when it returns."""
+    Dies(pair, nth, late=late)
+    body = {"HostConfig": {"NetworkMode": "back", "Binds": ["data:/d"]}}
+    assert (await pair.ask("POST", "/networks/create", {"Name": "back"}, to=2)).status == 201
+    made = await pair.create("other", **body)
+    assert made.status in (201, 503), made.body
+    await lost(pair) if made.status == 503 else None
+    await found(pair)
+    await pair.in_order()
+    left = {name for held in pair.containers().values() for name in held.values()}
+    assert left == ({"web", "other"} if made.status == 201 else {"web"})
+    for proxy in (1, 2):  # and nothing stands in the way of another try
+        await until(lambda proxy=proxy: pair.proxies[proxy - 1].session.remaining() > 2, "its lease is granted")
+        if made.status == 201:
+            assert (await pair.ask("DELETE", "/containers/other", to=proxy)).status == 204
+        made = await pair.create("other", to=proxy, **body)
+        assert made.status == 201, made.body
+    await pair.in_order()
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("nth", [1, 2])
+async def test_it_dies_within_a_rename(pair: Pair, nth: int, late: bool) -> None:
+    Dies(pair, nth, late=late)
+    renamed = await pair.ask("POST", "/containers/web/rename", name="shop")
+    assert renamed.status == 503, renamed.body
+    await found(pair)
+    called = "web" if nth == 1 else "shop"  # the engine had been told between the two
+    end = time.monotonic() + 5
+    while set(await pair.stored("names/")) != {f"names/{called}"}:
+        assert time.monotonic() < end, await pair.stored(*HELD)
+        await asyncio.sleep(0.01)
+    await pair.in_order()
+    assert [one.name for engine in pair.engines for one in engine.containers.values()] == [called]
+    other = {"web": "shop", "shop": "web"}[called]
+    assert (await pair.ask("POST", f"/containers/{called}/rename", to=2, name=other)).status == 204
+
+
+async def test_what_was_removed_meanwhile_is_released_when_it_is_back(pair: Pair) -> None:
+    """At once: a port that nobody has is not kept from others until the next sweep."""
+    assert (await pair.create("port", HostConfig={"Memory": 1 << 20})).status == 201
+    for store in pair.stores:
+        store.unavailable = True
+    await until(lambda: all(one.cache.lost_since is not None for one in pair.proxies), "both know")
+    for name in ("web", "port"):
+        assert (await pair.ask("DELETE", f"/containers/{name}?force=1")).status == 204
+    for store in pair.stores:
+        store.unavailable = False
+    await pair.in_order(3)
+    assert not await pair.stored(*HELD)
 
 
 async def test_it_is_away_when_a_proxy_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
