@@ -25,6 +25,13 @@ Compose = Callable[[Path], Cli]
 EngineCli = Callable[[int], Cli]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The limit is a test's own: the first one's setup makes the lab, on a new machine with all its packages."""
+    for item in items:
+        if "shared_lab" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.timeout(120, func_only=True))
+
+
 @pytest.fixture(scope="session")
 def shared_lab() -> Iterator[Lab]:
     if os.geteuid() != 0:
