@@ -229,9 +229,9 @@ async def released(cluster: Cluster, entry: Entry) -> None:
     node_id, token = (held[0], held[1]) if held else (entry.node.id, entry.token)
     if token:
         try:
-            await claims.release(cluster, node_id, token)
+            await cluster.surely(lambda: claims.release(cluster, node_id, token))
         except StoreLost:
-            pass  # the container is gone all the same; the sweep frees the claim when the store is back
+            pass  # the container is gone all the same; the claim is free when the store is back
     cluster.view.gone(entry.node.id, entry.id)
 
 

@@ -26,9 +26,9 @@ import msgspec
 from swarmproxy.cluster.catalog import Change
 from swarmproxy.cluster.entry import Entry
 from swarmproxy.cluster.records import Changed, Held
-from swarmproxy.discovery.store import Absent, Compare, Op, Put, Unavailable
+from swarmproxy.discovery.store import Absent, Compare, ModIs, Op, Put, Unavailable
 from swarmproxy.engine.deadline import LASTING
-from swarmproxy.lifecycle import rename
+from swarmproxy.lifecycle import claims, rename
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.model import codec, keys
 from swarmproxy.model.errors import BadRequest, DockerError
@@ -112,16 +112,17 @@ class Adoption:
             # inspects run side by side, claims one after another: the order decides who gets a name
             facts = await asyncio.gather(*(self._facts(entry) for entry in batch), return_exceptions=True)
             for entry, fact in zip(batch, facts, strict=True):
+                settled = False
                 try:
                     if isinstance(fact, BaseException):
                         raise fact
-                    await self._settle(entry, fact)
+                    settled = await self._settle(entry, fact)
                 except Exception as error:  # one odd container must not keep the others from their claims
                     level = logging.DEBUG if isinstance(error, DockerError) else logging.ERROR
                     log.log(level, "adoption of %s waits: %r", entry.id[:12], error)
-                    if entry.node.containers.get(entry.id) is not None:
-                        self._dirty[entry.id] = entry
-                        whole = False
+                if not settled and entry.node.containers.get(entry.id) is not None:
+                    self._dirty[entry.id] = entry
+                    whole = False
         return whole
 
     async def _facts(self, entry: Entry) -> Alloc | None:
@@ -138,12 +139,13 @@ class Adoption:
         held = self._cluster.records.allocs.get(entry.node.id, {}).get(entry.token)
         return held is not None and held.value.state == PENDING
 
-    async def _settle(self, entry: Entry, fact: Alloc | None) -> None:
+    async def _settle(self, entry: Entry, fact: Alloc | None) -> bool:
         known = self._cluster.records.alloc_of(entry.id)
         if known is not None:
             await self._settle_name(entry, known[1], known[2])
         elif fact is not None and not self._in_the_making(entry):
-            await self._claim(entry, fact)
+            return await self._claim(entry, fact)
+        return True
 
     async def _settle_name(self, entry: Entry, token: str, held: Held[Alloc]) -> None:
         """A bound claim follows the name that the engine says, and takes it when it is free."""
@@ -155,7 +157,8 @@ class Adoption:
         elif owner.value.token == token and held.value.name != entry.name and not owner.lease:
             await rename.move(self._cluster, entry.node.id, token, held, entry.name, owner.revision)
 
-    async def _claim(self, entry: Entry, fact: Alloc) -> None:
+    async def _claim(self, entry: Entry, fact: Alloc) -> bool:
+        """False when somebody changes the claim right now: it is looked at again."""
         cluster, node = self._cluster, entry.node
         others = cluster.records.allocs.get(node.id, {}).get(entry.token)
         token = entry.token if entry.token and others is None else f"adopted-{entry.id[:24]}"
@@ -176,13 +179,21 @@ class Adoption:
             Put(alloc_key, codec.encode(alloc)),
             Put(name_key, codec.encode(Name(token=token, node=node.id))),
         ]
-        if entry.name and (await cluster.txn(compares, ops)).ok:
-            return
-        if entry.token and entry.state == "created" and await self._is_leftover(entry):
-            log.info("removing %s on %s: its create failed and its name is taken", entry.id[:12], node.name)
-            await node.engine.call("DELETE", f"/containers/{entry.id}", query="v=1", deadline=LASTING)
-            return
-        await cluster.txn(compares[:1], ops[:1])
+        if not (entry.name and (await cluster.txn(compares, ops)).ok):
+            if entry.token and entry.state == "created" and await self._is_leftover(entry):
+                log.info("removing %s on %s: its create failed and its name is taken", entry.id[:12], node.name)
+                await node.engine.call("DELETE", f"/containers/{entry.id}", query="v=1", deadline=LASTING)
+                return True
+            # without the name only while it is another's; else its own creator stands, or stood just now, in the way
+            kv = await cluster.reach(cluster.store.get(name_key))
+            holder = codec.decode(Name, kv.value) if kv else None
+            if kv is None or (holder is not None and holder.token == token):
+                return False
+            if not (await cluster.txn([Absent(alloc_key), ModIs(name_key, kv.mod_revision)], ops[:1])).ok:
+                return False
+        if entry.id not in node.containers:  # it went meanwhile, and nobody knew of a claim to release
+            await claims.release(cluster, node.id, token)
+        return True
 
     async def _is_leftover(self, entry: Entry) -> bool:
         """Its name belongs to another container that is bound: nobody waits for this one any more."""

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from swarmproxy.discovery.store import Delete, Put
 from swarmproxy.lifecycle import objects
-from swarmproxy.model import options
+from swarmproxy.model import keys, options
+from swarmproxy.model.codec import encode
+from swarmproxy.model.records import Alloc, Name
 from tests.unit.protocol.pair import HELD, Pair, two_proxies, until
 
 BODY = {"Image": "busybox:latest", "Cmd": ["sleep", "1000"], "HostConfig": {"Binds": ["data:/d"]}}
@@ -176,3 +179,30 @@ async def test_two_proxies_adopt_at_once(pair: Pair) -> None:
     assert len([key for key in stored if key.startswith("alloc/")]) == len(names) + 2
     filters = json.dumps({"name": ["many-"]})
     assert len((await pair.ask("GET", "/containers/json", all=1, filters=filters)).body) == len(names)
+
+
+async def test_a_container_that_goes_with_its_claim_while_it_is_adopted(pair: Pair) -> None:
+    """Its creator binds it and removes it between our two looks at the store: we must not claim what is no more."""
+    pair.stores[1].unavailable = True
+    await until(lambda: pair.proxies[1].cache.lost_since is not None, "only one proxy adopts")
+    view, token = pair.proxies[0].view, "ab" * 16
+    alloc, name = keys.alloc("N1", token), keys.name("brief")
+
+    async def bind() -> None:
+        stop()
+        held = Alloc(name="brief", state="bound", container=made)
+        await pair.store.txn([], [Put(alloc, encode(held)), Put(name, encode(Name(token=token, node="N1")))])
+
+    async def remove() -> None:
+        end()
+        await pair.behind(1, "DELETE", f"/containers/{made}")
+        await until(lambda: made not in view.nodes["N1"].containers, "the proxy knows that it is gone")
+        await asyncio.sleep(0.1)  # and has looked for a claim to release
+        await pair.store.txn([], [Delete(alloc), Delete(name)])
+
+    stop, end = pair.stores[0].before("txn", bind), pair.stores[0].after("txn", remove)
+    body = {"Image": "busybox:latest", "Labels": {options.LABEL_TOKEN: token}}
+    made = (await pair.behind(1, "POST", "/containers/create", body, name="brief")).body["Id"]
+    await until(lambda: "txn" in pair.stores[0].calls and made not in pair.containers()["N1"], "looked at and gone")
+    await pair.in_order(3)
+    assert not {alloc, name} & set(await pair.stored(*HELD))
