@@ -33,6 +33,7 @@ Undo = Callable[[], Awaitable[object]]
 SEEN_SECONDS = 2.0
 AGAIN_SECONDS = (0.1, 2.0)
 """Shortest and longest pause between two tries to give something back."""
+SETTLE_SECONDS = 0.5
 LEASE_MARGIN = 1.5
 """Seconds a lease must have left before something is hung on it."""
 
@@ -129,12 +130,13 @@ class Cluster:
     async def settle(self) -> None:
         """Catches up with what other proxies have written until now: one round trip, before a 404 is said.
 
-        With the store away, what is known stays what is known.
+        With the store away, or silent, what is known stays what is known: lists come here, too.
         """
         if self.cache.lost_since is not None:
             return
-        with contextlib.suppress(StoreError):
-            revision, _ = await self.store.list(keys.META)
+        with contextlib.suppress(StoreError, TimeoutError):
+            async with asyncio.timeout(SETTLE_SECONDS):
+                revision, _ = await self.store.list(keys.META)
             await self.cache.reached(revision, SEEN_SECONDS)
 
     async def reach(self, work: Awaitable[T]) -> T:

@@ -1,8 +1,7 @@
-"""A real etcd that is away when a proxy starts, or dies under load: what needs it is refused at once, all else goes on."""
+"""A real etcd that dies under load, or hangs: what needs it is refused at once, all else goes on."""
 
 from __future__ import annotations
 
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from tests.faults.conftest import Truth
 from tests.shared_lab import Cli, request, until
 
 SLEEP = ("busybox", "sleep", "1000")
+LISTS = ("/containers/json?all=1", "/info", "/networks", "/volumes", "/images/json")
 LOST = "cluster store unavailable: "
 BACK = 5.0
 """Seconds after the store's return within which everything must work."""
@@ -26,7 +26,7 @@ def etcd_is_back(lab: Lab, truth: Truth) -> Iterator[None]:
     lab.start_etcd()
     for proxy in lab.proxies:
         until(lambda proxy=proxy: creates(proxy.http_url), f"{proxy.name} creates", 15)
-    until(lambda: not truth(), "claims and containers agree")
+    until(lambda: not truth(), f"claims and containers agree: {truth()}", 5)
 
 
 def creates(url: str) -> bool:
@@ -41,23 +41,6 @@ def timed(method: str, url: str, body: Any = None) -> tuple[int, Any, float]:
     began = time.monotonic()
     status, answer = request(method, url, body)
     return status, answer, time.monotonic() - began
-
-
-def test_it_is_away_when_a_proxy_starts(lab: Lab, docker: Cli) -> None:
-    lab.kill_proxy(2)
-    lab.kill("etcd")
-    proxy = lab.start_proxy(2)
-    for path in ("/containers/json", "/v1.41/info", "/networks"):
-        status, answer, seconds = timed("GET", proxy.http_url + path)
-        assert (status, answer["message"].startswith(LOST)) == (503, True), answer
-        assert seconds < 0.2
-    assert LOST in docker.refused("ps", to=2)
-    assert docker("ps", "-q", to=1) == ""  # who knew the cluster before still does
-    lab.start_etcd()
-    began = time.monotonic()
-    until(lambda: "Nodes: 3" in docker("info", to=2), "the proxy knows its nodes", BACK)
-    docker("run", "--rm", "--name", "web", "busybox", "true", to=2)
-    assert time.monotonic() - began < BACK + 1  # the container's own second
 
 
 class Load:
@@ -113,14 +96,7 @@ def goes_on(docker: Cli, urls: list[str], sleeping: str) -> None:
     """Everything but making things, through each proxy."""
     for proxy, url in enumerate(urls, 1):
         assert "WARNING: the cluster's store is lost since " in docker.run("info", to=proxy).stderr
-        for path in (
-            "/containers/json?all=1",
-            "/info",
-            "/networks",
-            "/volumes",
-            "/images/json",
-            f"/containers/{sleeping}/json",
-        ):
+        for path in (*LISTS, f"/containers/{sleeping}/json"):
             status, _, seconds = timed("GET", url + path)
             assert status == 200
             assert seconds < 0.2, path
@@ -148,9 +124,13 @@ def test_a_hung_etcd_is_a_lost_one(lab: Lab, docker: Cli, sleeping: str) -> None
     urls = [proxy.http_url for proxy in lab.proxies]
     lab.stop("etcd")
     try:
+        for url in urls:  # nobody knows yet
+            for path in LISTS:
+                status, _, seconds = timed("GET", url + path)
+                assert (status, seconds < 0.8) == (200, True), (path, seconds)
         status, answer, seconds = timed("POST", f"{urls[0]}/containers/create", {"Image": "busybox"})
         assert (status, answer["message"].startswith(LOST)) == (503, True), answer
-        assert seconds < 6
+        assert seconds < 8  # 4 s of patience, from its first failure on, and a round trip or two
         until(lambda: "store is lost" in docker.run("info", to=1).stderr, "known to be lost", 12)
         status, answer, seconds = timed("POST", f"{urls[0]}/containers/create", {"Image": "busybox"})
         assert (status, seconds < 0.5) == (503, True), seconds
