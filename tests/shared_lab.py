@@ -299,8 +299,12 @@ def _names(image: dict[str, Any]) -> list[str]:
 
 
 @contextmanager
-def raised_lab(name: str, base: Path, *, keep: bool) -> Iterator[Lab]:
-    """A lab of this run alone: of `name`, `name2`, … the first that no other run holds."""
+def raised_lab(name: str, base: Path, *, keep: bool = False, cluster: bool | None = None) -> Iterator[Lab]:
+    """A lab of this run alone: of `name`, `name2`, … the first that no other run holds.
+
+    Args:
+        keep: it stays up afterwards. cluster: False = engines and etcd only.
+    """
     base.mkdir(parents=True, exist_ok=True)
     for candidate in (name, *(f"{name}{number}" for number in range(2, 9))):
         lock = os.open(base / f".{candidate}.run", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
@@ -309,11 +313,11 @@ def raised_lab(name: str, base: Path, *, keep: bool) -> Iterator[Lab]:
         except OSError:
             os.close(lock)
             continue
-        lab = Lab(name=candidate)
+        lab = Lab(name=candidate, cluster=cluster)
         try:
             if not keep:
                 lab.down()  # the rest of a run that was killed
-                lab = Lab(name=candidate)
+                lab = Lab(name=candidate, cluster=cluster)
             lab.up()
             yield lab
         finally:

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from swarmproxy.lab import Lab
-from tests.shared_lab import Cli, until
+from swarmproxy.lab.plan import BASE
+from tests.shared_lab import Cli, raised_lab, until
 
 SLEEP = ("busybox", "sh", "-c", "trap 'exit 0' TERM; sleep 600 & wait")
 
@@ -15,13 +16,9 @@ SLEEP = ("busybox", "sh", "-c", "trap 'exit 0' TERM; sleep 600 & wait")
 @pytest.fixture(scope="module")
 def filled() -> Iterator[tuple[Lab, Cli]]:
     """A lab whose engines were used for themselves before they became a cluster; node-1's things are the oldest."""
-    lab = Lab(name="swpre", cluster=False)
-    lab.down()
-    lab = Lab(name="swpre", cluster=False)
-    try:
-        lab.up()
-        for node in lab.nodes:
-            direct = Cli([lab.node_env(node)])
+    with raised_lab("swpre", BASE, cluster=False) as engines:
+        for node in engines.nodes:
+            direct = Cli([engines.node_env(node)])
             direct("network", "create", "shared")
             direct("volume", "create", "data")
             direct("run", "--rm", "-v", "data:/d", "busybox", "sh", "-c", f"echo {node.name} >/d/who")
@@ -29,14 +26,12 @@ def filled() -> Iterator[tuple[Lab, Cli]]:
             direct("run", "--name", "paint", "busybox", "sh", "-c", f"echo {node.name} >/colour")
             direct("commit", "paint", "app:1")
             direct("rm", "paint")
-        lab = Lab(name="swpre", cluster=True)
+        lab = Lab(name=engines.name, cluster=True)
         lab.up()
         docker = Cli([lab.client_env(1), lab.client_env(2)])
         for proxy in (1, 2):
             until(lambda proxy=proxy: docker("ps", "--format", "{{.Names}}", to=proxy).count("web") == 3, "all listed")
         yield lab, docker
-    finally:
-        lab.down()
 
 
 def test_containers_keep_their_names_as_far_as_one_cluster_can(filled: tuple[Lab, Cli]) -> None:
