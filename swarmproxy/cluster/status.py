@@ -94,7 +94,8 @@ class Status:
         if not self.ages:
             return math.inf
         instant = self._instant()
-        return instant + describe(now - instant)[2]
+        # a sum of floats may fall back on `now`, and a text that is always due would be rendered at every read
+        return max(instant + describe(now - instant)[2], math.nextafter(now, math.inf))
 
     def narrowed(self, lo: float, hi: float) -> Status:
         """With what is known more closely; unchanged when the two do not agree."""

@@ -50,7 +50,7 @@ def both_loops(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     return run
 
 
-async def until(condition: Callable[[], object], timeout: float = 2.0) -> None:
+async def until(condition: Callable[[], object], timeout: float = 10.0) -> None:
     """Waits for a condition, polling; fails when it does not come true in time."""
     async with asyncio.timeout(timeout):
         while not condition():  # noqa: ASYNC110

@@ -35,7 +35,7 @@ def plain_rewrite(item: Tree, node: Node) -> None:
     item["Labels"] = msgspec.Raw(msgspec.json.encode(shown | {options.LABEL_NODE: node.name}))
 
 
-async def until(check: Callable[[], Any], what: str = "", timeout: float = 10.0) -> None:
+async def until(check: Callable[[], Any], what: str = "", timeout: float = 20.0) -> None:
     """Waits for a condition."""
     end = time.monotonic() + timeout
     while not check():

@@ -25,7 +25,7 @@ from swarmproxy.proxy import Proxy, ProxyOptions
 from swarmproxy.testing import SimEngine
 
 
-async def until(check: Callable[[], Any], what: str = "", timeout: float = 5.0) -> None:
+async def until(check: Callable[[], Any], what: str = "", timeout: float = 20.0) -> None:
     """Waits for a condition."""
     end = time.monotonic() + timeout
     while not check():

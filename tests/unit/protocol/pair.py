@@ -34,7 +34,7 @@ from tests.faults.claims import wrong
 HELD = ("alloc/", "names/")
 
 
-async def until(check: Callable[[], Any], what: str = "", seconds: float = 5.0) -> Any:
+async def until(check: Callable[[], Any], what: str = "", seconds: float = 20.0) -> Any:
     """Waits for a condition; its first true value."""
     end = time.monotonic() + seconds
     while not (seen := check()):
@@ -154,14 +154,14 @@ class Pair:
     async def wrong(self) -> list[str]:
         return wrong(await self.stored(*HELD), self.containers())
 
-    async def in_order(self, seconds: float = 5.0) -> None:
+    async def in_order(self, seconds: float = 20.0) -> None:
         """Waits until claims and containers agree."""
         end = time.monotonic() + seconds
         while found := await self.wrong():
             assert time.monotonic() < end, f"still after {seconds:g} s: {found}"
             await asyncio.sleep(0.01)
 
-    async def empty(self, seconds: float = 5.0) -> None:
+    async def empty(self, seconds: float = 20.0) -> None:
         """Waits until no container and no claim is left."""
         await self.in_order(seconds)
         assert not any(self.containers().values()), self.containers()

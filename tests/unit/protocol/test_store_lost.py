@@ -46,7 +46,7 @@ GOES_ON: tuple[tuple[str, str, Any, int], ...] = (
     ("POST", "/containers/web/stop?t=0", None, 204),
     ("DELETE", "/containers/web", None, 204),
 )
-AT_ONCE = 0.2
+AT_ONCE = 1.0
 
 
 @pytest.fixture
