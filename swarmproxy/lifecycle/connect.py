@@ -87,7 +87,8 @@ async def disconnect(cluster: Cluster, reference: str, data: bytes) -> None:
         local_id = held.value.id if held.value.mode == LOCAL else ""
         local_id = node.local_of.get(held.value.id, local_id)
         if not local_id:
-            raise DockerError(f"container {entry.id} is not connected to the network {held.value.name}")
+            to = "network" if entry.running else "the network"  # as engines say it
+            raise DockerError(f"container {entry.id} is not connected to {to} {held.value.name}")
     body["Container"] = msgspec.Raw(msgspec.json.encode(entry.id))
     answer = await node.engine.call(
         "POST", f"/networks/{local_id}/disconnect", body=msgspec.json.encode(body), headers=JSON, deadline=WORK

@@ -8,7 +8,7 @@ import pytest
 
 from tests.shared_lab import Cli, Etcd
 
-ROUNDS = 60
+ROUNDS = 50
 
 
 def test_the_same_name_again_and_again_over_both_proxies(docker: Cli, etcd: Etcd) -> None:
