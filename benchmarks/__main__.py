@@ -16,7 +16,7 @@ from swarmproxy.lab import LabError, PlanError
 
 SUITES = ("containers", "compose", "reads", "footprint")
 FULL = {"containers": 40, "compose": 15, "reads": 25, "each": 40, "per_node": 30, "idle": 30}
-QUICK = {"containers": 15, "compose": 2, "reads": 5, "each": 20, "per_node": 10, "idle": 8}
+QUICK = {"containers": 8, "compose": 2, "reads": 5, "each": 20, "per_node": 10, "idle": 8}
 
 
 def main() -> int:
