@@ -9,7 +9,11 @@ from swarmproxy.model.errors import EngineFailed
 
 FROM_PLUGIN = "remote: "
 """What an engine puts before the words of a network plugin; ours speaks Docker's words itself."""
-PLUGIN_STATUS = {"Address already in use": 403}
+PLUGIN_STATUS = {
+    "Address already in use": 403,
+    "no address can be given while the cluster's store is away": 503,
+    "no endpoint can be made while the cluster's store is away": 503,
+}
 """A plugin cannot say a status, so an engine makes 500 of all; these are what its own drivers' words come with."""
 
 
@@ -20,4 +24,5 @@ def failed(status: int, body: bytes, node: Node) -> EngineFailed:
     except (msgspec.DecodeError, KeyError, TypeError):
         message = body.decode(errors="replace").strip()
     message = message.removeprefix(FROM_PLUGIN)
-    return EngineFailed(message, node=node.name, status=PLUGIN_STATUS.get(message, status))
+    said = next((one for words, one in PLUGIN_STATUS.items() if message.startswith(words)), status)
+    return EngineFailed(message, node=node.name, status=said)
