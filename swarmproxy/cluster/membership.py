@@ -231,6 +231,8 @@ class Membership:
         node = self.nodes.get(changed.path[0])
         if node is not None:
             node.agent_alive = changed.new is not None
+            if not node.agent_alive:
+                node.agent_lost = self._monotonic()
             self._tell(node)
 
     def _copy_changed(self, changed: Changed) -> None:

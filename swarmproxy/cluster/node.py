@@ -9,6 +9,7 @@ Network ids: `local_of` and `cluster_of` translate between an engine's own ids a
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -39,12 +40,14 @@ class Node:
         clock_offset: engine's clock minus ours, seconds.
         ready: the first list is in.
         agent_alive: its agent's lease lives.
+        agent_lost: monotonic seconds of the end of that lease, as far as it was seen.
         warning: a fault of the membership that people should see, such as an engine id that two members share.
         containers: id → Entry; images: id → list item; volumes: name → item; networks: local id → item.
     """
 
     __slots__ = (
         "agent_alive",
+        "agent_lost",
         "clock_offset",
         "cluster_of",
         "containers",
@@ -80,6 +83,7 @@ class Node:
         self.updated = 0.0
         """Unix seconds of the last complete list."""
         self.agent_alive = False
+        self.agent_lost = -math.inf
         self.warning = ""
         self.containers: dict[str, Entry] = {}
         self.images: dict[str, dict[str, Any]] = {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ T = TypeVar("T")
 Undo = Callable[[], Awaitable[object]]
 
 SEEN_SECONDS = 2.0
+AGENT_SECONDS = 1.5
 AGAIN_SECONDS = (0.1, 2.0)
 """Shortest and longest pause between two tries to give something back."""
 SETTLE_SECONDS = 0.5
@@ -85,6 +87,26 @@ class Cluster:
         task = asyncio.create_task(work)
         self.tasks.add(task)
         task.add_done_callback(self._ended)
+
+    async def agents_back(self) -> None:
+        """Waits a moment for agents whose lease has just ended.
+
+        A store that was silent for longer than a lease forgets them all when it speaks again, and they register anew.
+        """
+        changed = asyncio.Event()
+        stop = self.view.on_node(lambda _: changed.set())
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(AGENT_SECONDS):
+                    while self._agents_went():
+                        changed.clear()
+                        await changed.wait()
+        finally:
+            stop()
+
+    def _agents_went(self) -> bool:
+        recently = time.monotonic() - AGENT_SECONDS
+        return any(not node.agent_alive and node.agent_lost > recently for node in self.view.nodes.values())
 
     async def surely(self, work: Undo) -> None:
         """Does `work`; if it fails, it is done again until store and engine answer, and the failure is raised.

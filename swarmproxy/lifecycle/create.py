@@ -101,7 +101,7 @@ async def _create_or_look_again(cluster: Cluster, data: bytes, name: str, platfo
             await claims.settle_name(cluster, name)
             if last:
                 raise
-            await asyncio.gather(cluster.settle(), volume.look_again(cluster))
+            await asyncio.gather(cluster.settle(), volume.look_again(cluster), cluster.agents_back())
     raise AssertionError("the loop returns or raises")
 
 

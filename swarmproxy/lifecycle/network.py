@@ -99,9 +99,8 @@ async def create(cluster: Cluster, data: bytes) -> tuple[Network, str]:
     if request.name in cluster.records.netnames:
         raise Conflict(f"network with name {request.name} already exists")
     _known_driver(cluster, request.driver)
-    agents = any(node.agent_alive for node in cluster.view.nodes.values())
     mode, home, warning = request.mode, "", ""
-    if mode == OVERLAY and not agents:
+    if mode == OVERLAY and not await _any_agent(cluster):
         mode = LOCAL
         home = _emptiest(cluster).id
         if len(cluster.view.nodes) > 1:
@@ -120,6 +119,16 @@ async def create(cluster: Cluster, data: bytes) -> tuple[Network, str]:
                 undo=lambda _: remove_copies(cluster, network, strict=False),
             )
     return network, warning
+
+
+async def _any_agent(cluster: Cluster) -> bool:
+    """What is decided by this is decided for good, so a moment without agents is waited out."""
+    for patient in (True, False):
+        if any(node.agent_alive for node in cluster.view.nodes.values()):
+            return True
+        if patient:
+            await cluster.agents_back()
+    return False
 
 
 def _known_driver(cluster: Cluster, driver: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from swarmproxy.discovery.store import Delete, Put
-from swarmproxy.lifecycle import objects
+from swarmproxy.lifecycle import adopt, objects
 from swarmproxy.model import keys, options
 from swarmproxy.model.codec import encode
 from swarmproxy.model.records import Alloc, Name
@@ -24,6 +24,7 @@ BODY = {"Image": "busybox:latest", "Cmd": ["sleep", "1000"], "HostConfig": {"Bin
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "ROUND_SECONDS", 0.02)
     monkeypatch.setattr(objects, "SETTLED_SECONDS", 0.05)
+    monkeypatch.setattr(adopt, "RETRY_SECONDS", 0.05)
 
 
 async def fill(pair: Pair) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from swarmproxy.cluster.records import Held
 from swarmproxy.discovery.store import Delete
+from swarmproxy.lifecycle import context
 from swarmproxy.lifecycle.gc import Collector
 from swarmproxy.model import keys
 from swarmproxy.model.records import Alloc
@@ -167,8 +168,11 @@ async def named(pair: Pair, container: str, name: str) -> None:
 
 @pytest.mark.parametrize("agents", [True, False], ids=["agents", "alone"])
 @pytest.mark.parametrize("point", points("network", ["claim", "engine"]))
-async def test_a_step_of_network_create_fails(pair: Pair, point: str, agents: bool) -> None:
+async def test_a_step_of_network_create_fails(
+    pair: Pair, point: str, agents: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not agents:
+        monkeypatch.setattr(context, "AGENT_SECONDS", 0)  # they are not waited for
         await pair.store.txn([], [Delete(keys.agent("N1")), Delete(keys.agent("N2"))])
         nodes = pair.proxies[0].view.nodes
         await until(lambda: not any(node.agent_alive for node in nodes.values()), "agents gone")

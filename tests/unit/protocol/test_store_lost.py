@@ -11,8 +11,11 @@ from typing import Any
 import pytest
 
 from swarmproxy import proxy as assembly
-from swarmproxy.discovery.store import Unavailable
+from swarmproxy.discovery.store import Delete, Put, Unavailable
 from swarmproxy.lifecycle.gc import Collector
+from swarmproxy.model import keys
+from swarmproxy.model.codec import encode
+from swarmproxy.model.records import Agent
 from tests.unit.protocol.pair import HELD, Pair, two_proxies, until
 
 REFUSED: tuple[tuple[str, str, Any], ...] = (
@@ -132,6 +135,20 @@ async def test_an_answer_of_the_store_that_is_lost_leaves_nothing(pair: Pair, op
         await pair.in_order()
         left = [name for held in pair.containers().values() for name in held.values()]
         assert left == ["web"], left
+
+
+async def test_agents_that_lose_their_lease_with_the_stores_silence_are_waited_for(pair: Pair) -> None:
+    """A network that was made without them would live on one node for good."""
+    agents = [Put(keys.agent(node), encode(Agent())) for node in ("N1", "N2")]
+    await pair.store.txn([], [Delete(agent.key) for agent in agents])
+    nodes = pair.proxies[0].view.nodes.values()
+    await until(lambda: not any(node.agent_alive for node in nodes), "their leases have ended")
+    network = asyncio.create_task(pair.ask("POST", "/networks/create", {"Name": "back"}))
+    container = asyncio.create_task(pair.create("other", HostConfig={"NetworkMode": "front"}))
+    await asyncio.sleep(0.1)
+    await pair.store.txn([], agents)
+    assert (await network).body["Warning"] == ""
+    assert (await container).status == 201, (await container).body
 
 
 class Dies:
