@@ -13,7 +13,7 @@ from aiohttp import web
 
 from swarmproxy.api import containerfilter, filters, replies, rewrite
 from swarmproxy.api.call import Call
-from swarmproxy.api.passthrough import as_spelt
+from swarmproxy.api.passthrough import as_spelt, passthrough
 from swarmproxy.api.route import Route, Then
 from swarmproxy.cluster.entry import Entry
 from swarmproxy.cluster.node import Node
@@ -24,7 +24,7 @@ from swarmproxy.lifecycle import image as images
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.model.errors import BadRequest, DockerError, EngineUnreachable, NotFound, StoreLost
-from swarmproxy.model.records import Member
+from swarmproxy.model.records import OVERLAY, Member
 
 JSON = {"Content-Type": "application/json"}
 
@@ -199,6 +199,20 @@ async def start(call: Call[Cluster]) -> web.StreamResponse:
     if answer.status not in (204, 304):
         raise failed(answer.status, node.swap_out(answer.body), node)
     return replies.empty(call, answer.status)
+
+
+async def restart(call: Call[Cluster]) -> web.StreamResponse:
+    """Passed on, but not where the engine would stop the container and could not start it again."""
+    cluster = call.cluster
+    entry = await cluster.view.resolve(call.params["container"])
+    networks = (cluster.records.networks.get(one) for one in entry.networks.values())
+    if cluster.cache.lost_since is not None and any(one and one.value.mode == OVERLAY for one in networks):
+        raise StoreLost(
+            f"cluster store unavailable: {cluster.cache.reason}",
+            reason="the container would get no address on its cluster network, so it is left running",
+        )
+    call.owner = entry.node.engine, entry.id
+    return await passthrough(call, entry.node.engine, call.path_with(entry.id), after=refresh_after)
 
 
 async def _refresh_quietly(cluster: Cluster, entry: Entry, agrees: Callable[[Entry], bool] = lambda _: True) -> None:

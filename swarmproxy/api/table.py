@@ -56,7 +56,7 @@ ROUTES: tuple[Route[C], ...] = (
     Route("GET", "/containers/{container}/stats", serve=OWNER, deadline=STREAM),
     Route("POST", "/containers/{container}/start", containers.start, serve=OWNER, deadline=LASTING, then=RUNNING),
     Route("POST", "/containers/{container}/stop", serve=OWNER, deadline=STOP, then=ENDED),
-    Route("POST", "/containers/{container}/restart", serve=OWNER, deadline=STOP, then=RUNNING),
+    Route("POST", "/containers/{container}/restart", containers.restart, serve=OWNER, deadline=STOP, then=RUNNING),
     Route("POST", "/containers/{container}/kill", serve=OWNER, deadline=WORK, then=ENDED),
     Route("POST", "/containers/{container}/pause", serve=OWNER, deadline=WORK, then=PAUSED),
     Route("POST", "/containers/{container}/unpause", serve=OWNER, deadline=WORK, then=RUNNING),

@@ -43,7 +43,9 @@ GOES_ON: tuple[tuple[str, str, Any, int], ...] = (
     ("POST", "/containers/web/exec", {"Cmd": ["true"]}, 201),
     ("POST", "/containers/web/pause", None, 204),
     ("POST", "/containers/web/unpause", None, 204),
-    ("POST", "/containers/web/restart?t=0", None, 204),
+    ("POST", "/containers/alone/restart?t=0", None, 204),
+    ("POST", "/containers/alone/stop?t=0", None, 204),
+    ("DELETE", "/containers/alone", None, 204),
     ("POST", "/containers/web/kill", None, 204),
     ("POST", "/containers/web/start", None, 204),
     ("POST", "/containers/web/stop?t=0", None, 204),
@@ -87,6 +89,8 @@ async def test_what_needs_it_is_refused_and_says_why(pair: Pair) -> None:
 
 
 async def test_all_else_goes_on(pair: Pair) -> None:
+    assert (await pair.create("alone")).status == 201
+    assert (await pair.ask("POST", "/containers/alone/start")).status == 204
     await lost(pair)
     for method, path, body, status in GOES_ON:
         began = time.monotonic()
@@ -101,6 +105,20 @@ async def test_all_else_goes_on(pair: Pair) -> None:
     assert not [line for line in (await pair.ask("GET", "/info")).body["Warnings"] if "store" in line]
     await pair.in_order()
     assert not await pair.stored(*HELD)
+
+
+async def test_a_container_that_could_not_come_back_is_left_running(pair: Pair) -> None:
+    """On a cluster network: the engine would stop it, and its agent could give it no address."""
+    await lost(pair)
+    refused = await pair.ask("POST", "/containers/web/restart?t=0")
+    assert refused.status == 503
+    assert refused.message.startswith("cluster store unavailable: the ")
+    assert refused.message.endswith(
+        " (the container would get no address on its cluster network, so it is left running)"
+    )
+    assert (await pair.ask("GET", "/containers/web/json")).body["State"]["Running"]
+    await found(pair)
+    assert (await pair.ask("POST", "/containers/web/restart?t=0")).status == 204
 
 
 async def test_a_claim_that_could_not_be_released_is_swept(pair: Pair) -> None:
