@@ -23,7 +23,7 @@ from urllib.parse import quote, urlencode
 import msgspec
 
 from swarmproxy.cluster.node import Node
-from swarmproxy.discovery.store import Absent, Delete, ModIs, Op, Put
+from swarmproxy.discovery.store import Delete, ModIs, Put
 from swarmproxy.engine.deadline import WORK
 from swarmproxy.lifecycle import references
 from swarmproxy.lifecycle.context import Cluster
@@ -291,18 +291,12 @@ async def tag(node: Node, image_id: str, reference: str) -> None:
         raise failed(answer.status, answer.body, node)
 
 
-async def remember(cluster: Cluster, meanings: Iterable[tuple[str, str]], *, only_new: bool = False) -> None:
-    """Writes what references mean now: (reference, id). With `only_new`, what is written already stays."""
+async def remember(cluster: Cluster, meanings: Iterable[tuple[str, str]]) -> None:
+    """Writes what references mean now: (reference, id)."""
     for reference, image_id in meanings:
-        key = keys.image(reference)
         held = cluster.records.images.get(reference)
-        if held is not None and (only_new or held.value.id == image_id):
-            continue
-        put: Op = Put(key, codec.encode(ImageRef(id=image_id)))
-        if only_new:
-            await cluster.txn([Absent(key)], [put])
-        else:
-            await cluster.txn([], [put])
+        if held is None or held.value.id != image_id:
+            await cluster.txn([], [Put(keys.image(reference), codec.encode(ImageRef(id=image_id)))])
 
 
 async def forget(cluster: Cluster, reference: str) -> None:

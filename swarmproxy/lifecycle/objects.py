@@ -22,7 +22,7 @@ from swarmproxy.lifecycle import claims, image, network, volume
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.model import codec, keys, options
 from swarmproxy.model.errors import DockerError
-from swarmproxy.model.records import LOCAL, Network, NetworkCopy, Subnet, Volume
+from swarmproxy.model.records import LOCAL, ImageRef, Network, NetworkCopy, Subnet, Volume
 
 log = logging.getLogger(__name__)
 
@@ -93,14 +93,25 @@ class Objects:
                 await self._cluster.txn([ModIs(key, made.revision)], [undo])
 
     async def _images(self, node: Node) -> None:
+        if not self._unmeant(node):
+            return
+        await self._cluster.view.refresh_images(node.id)  # removed through another proxy, and not listed anew yet?
+        made: list[tuple[str, str, int]] = []
+        for tag, image_id in self._unmeant(node):
+            key = keys.image(tag)
+            put = await self._cluster.txn([Absent(key)], [Put(key, codec.encode(ImageRef(id=image_id)))])
+            if put.ok:
+                made.append((tag, image_id, put.revision))
+        if made:
+            await self._cluster.view.refresh_images(node.id)
+        for tag, image_id, revision in made:
+            if tag not in image.tags(node.images.get(image_id, {})):  # in between: its remover saw no record of ours
+                await self._cluster.txn([ModIs(keys.image(tag), revision)], [Delete(keys.image(tag))])
+
+    def _unmeant(self, node: Node) -> list[tuple[str, str]]:
+        """(tag, image id) of tags on the node that mean nothing in the cluster yet."""
         known = self._cluster.records.images
-        new = [
-            (tag, image_id)
-            for image_id, listed in node.images.items()
-            for tag in image.tags(listed)
-            if tag not in known
-        ]
-        await image.remember(self._cluster, new, only_new=True)
+        return [(tag, one) for one, listed in node.images.items() for tag in image.tags(listed) if tag not in known]
 
     async def _networks(self, node: Node) -> None:
         for local_id, listed in list(node.networks.items()):

@@ -209,3 +209,35 @@ async def test_a_container_that_goes_with_its_claim_while_it_is_adopted(pair: Pa
     await until(lambda: pair.proxies[0].records.claim("next"), "adoption has gone on to the next")
     await pair.in_order(0)
     assert not {alloc, name} & set(await pair.stored(*HELD))
+
+
+def stale_tag(pair: Pair, tag: str) -> Any:
+    """A node that still lists a tag which its engine does not have any more."""
+    node = next(iter(pair.proxies[0].view.nodes.values()))
+    image_id, listed = next(iter(node.images.items()))
+    node.images[image_id] = {**listed, "RepoTags": [*listed["RepoTags"], tag]}
+    return node
+
+
+async def test_a_tag_that_was_just_removed_gets_no_meaning_from_an_old_list(pair: Pair) -> None:
+    node = stale_tag(pair, "ghost:1")
+    await objects.Objects(pair.proxies[0].cluster)._images(node)
+    assert keys.image("ghost:1") not in await pair.stored(keys.IMAGES)
+
+
+async def test_a_tag_that_is_removed_while_it_is_adopted_loses_its_meaning_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node, view = stale_tag(pair, "ghost:1"), pair.proxies[0].view
+    true_list, asked = view.refresh_images, 0
+
+    async def late(node_id: str) -> None:
+        nonlocal asked
+        asked += 1
+        if asked > 1:  # the first answer was on its way before the removal
+            await true_list(node_id)
+
+    monkeypatch.setattr(view, "refresh_images", late)
+    await objects.Objects(pair.proxies[0].cluster)._images(node)
+    assert asked == 2
+    assert keys.image("ghost:1") not in await pair.stored(keys.IMAGES)
