@@ -125,6 +125,7 @@ async def test_a_frozen_etcd_is_noticed_and_nothing_is_missed(
             # Longer than the lease: it is gone, and replaced.
             await until(lambda: session.lease not in (0, first) and session.remaining() > 0)
             await until(lambda: renewed)
+            await until(lambda: cache.lost_since is None)  # earlier than that, a list tells the newest value alone
             for number in range(10):
                 last = await put(writer, "w/b", b"%d" % number)
             assert await cache.reached(last, 5)
