@@ -24,7 +24,7 @@ from swarmproxy.api.passthrough import passthrough
 from swarmproxy.cluster.entry import Entry
 from swarmproxy.cluster.node import Node
 from swarmproxy.engine.deadline import BULK, LASTING, WORK
-from swarmproxy.lifecycle import image, references
+from swarmproxy.lifecycle import everywhere, image, references
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.lifecycle.image import Image
 from swarmproxy.lifecycle.refusal import failed
@@ -40,6 +40,8 @@ from swarmproxy.model.errors import (
 )
 
 KNOWN = frozenset("before dangling label reference since until node".split())
+LOOK_SECONDS = 5.0
+"""What a busy engine is waited for before a removal."""
 _GLOB = {"*": "[^/]*", "?": "[^/]"}
 
 
@@ -232,17 +234,15 @@ async def tag(call: Call[Cluster]) -> web.StreamResponse:
 
 
 async def remove(call: Call[Cluster]) -> web.StreamResponse:
-    """All members are asked for users before any is touched."""
+    """All members are asked for names and users before any is touched, anew: names are given through other proxies."""
     cluster, reference = call.cluster, call.params["image"]
+    await everywhere.look_again(cluster, cluster.view.relist, cluster.view.refresh_images, seconds=LOOK_SECONDS)
     found, _ = await _found(call)
-    holders = image.holders(cluster, found.id)
-    force = call.query.flag("force")
-    name = found.reference
-    last = not name or all(len(image.tags(node.images[found.id])) <= 1 for node in holders)
+    doomed, last = _doomed(cluster, reference, found)
     if last:
-        _refuse_used(cluster, found, reference, force)
-    results = await asyncio.gather(*(_remove_on(call, node, found) for node in holders), return_exceptions=True)
-    await asyncio.gather(*(cluster.view.refresh_images(node.id) for node in holders), return_exceptions=True)
+        _refuse_used(cluster, found, reference, call.query.flag("force"))
+    results = await asyncio.gather(*(_remove_on(call, *one) for one in doomed), return_exceptions=True)
+    await asyncio.gather(*(cluster.view.refresh_images(node.id) for node, _ in doomed), return_exceptions=True)
     done = [one for one in results if isinstance(one, list)]
     errors = [one for one in results if isinstance(one, BaseException)]
     if errors and not done:
@@ -252,6 +252,27 @@ async def remove(call: Call[Cluster]) -> web.StreamResponse:
             await image.forget(cluster, tag_name)
     items = {msgspec.json.encode(item): item for one in done for item in one}
     return replies.json(call, list(items.values()))
+
+
+def _doomed(cluster: Cluster, reference: str, found: Image) -> tuple[list[tuple[Node, str]], bool]:
+    """(nodes, each with the name to remove there; whether the image itself goes).
+
+    A name is removed where it is one. An engine that is told the id drops every name of the image, so it is told the
+    id only where no name is left, or when the client said the id.
+    """
+    holders = image.holders(cluster, found.id)
+    named, only = image.of_one_node(cluster, reference)
+    if only is not None:
+        name = references.parse(named).familiar
+        return [(only, name)], len(image.tags(only.images[found.id])) <= 1
+    if not found.reference:
+        return [(node, found.id) for node in holders], True
+    tags = {node.id: image.tags(node.images[found.id]) for node in holders}
+    last = all(len(names) <= 1 for names in tags.values())
+    if found.digest:
+        return [(node, found.reference) for node in holders], last
+    doomed = [(node, found.reference) for node in holders if found.reference in tags[node.id]]
+    return doomed + [(node, found.id) for node in holders if last and not tags[node.id]], last
 
 
 def _refuse_used(cluster: Cluster, found: Image, reference: str, force: bool) -> None:
@@ -284,10 +305,9 @@ def _refuse_used(cluster: Cluster, found: Image, reference: str, force: bool) ->
         raise Conflict(f"conflict: unable to {what} (must force) - {used}", node=user.node.name)
 
 
-async def _remove_on(call: Call[Cluster], node: Node, found: Image) -> list[dict[str, str]]:
-    answer = await node.engine.call(
-        "DELETE", _path(call, node, found), query=call.query.raw, deadline=LASTING, version=call.version
-    )
+async def _remove_on(call: Call[Cluster], node: Node, name: str) -> list[dict[str, str]]:
+    path = call.path_with(quote(name, safe="/:@"))
+    answer = await node.engine.call("DELETE", path, query=call.query.raw, deadline=LASTING, version=call.version)
     if answer.status == 404:
         return []
     if answer.status != 200:

@@ -7,6 +7,7 @@ must not hold up the others' answer. So a call is given up when its node's healt
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
@@ -66,3 +67,16 @@ async def ask_all(
         else:
             told.append((node, result))
     return told, errors
+
+
+async def look_again(cluster: Cluster, *looks: Callable[[str], Awaitable[None]], seconds: float | None = None) -> None:
+    """Before a decision over all nodes: what other proxies' clients did a moment ago counts too.
+
+    Args:
+        looks: the view's refreshes, by node id. seconds: a node that takes longer counts as it was known before.
+    """
+    await cluster.settle()
+    healthy = [node.id for node in cluster.view.nodes.values() if node.healthy]
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.gather(*(look(node) for look in looks for node in healthy), return_exceptions=True)

@@ -67,7 +67,7 @@ def resolve(cluster: Cluster, text: str) -> Image:
         if not holders(cluster, image_id, healthy=False):
             raise missing(text)
         return Image(id=image_id, reference="")
-    named, node = _of_one_node(cluster, text)
+    named, node = of_one_node(cluster, text)
     try:
         reference = references.parse(named)
     except BadRequest:
@@ -159,7 +159,7 @@ def _lost(cluster: Cluster) -> set[str]:
     }
 
 
-def _of_one_node(cluster: Cluster, text: str) -> tuple[str, Node | None]:
+def of_one_node(cluster: Cluster, text: str) -> tuple[str, Node | None]:
     """`node-2/app:1` names an image that only node-2 has under a tag which means another image in the cluster."""
     first, slash, rest = text.partition("/")
     if slash and rest and (node := cluster.view.node(first)) is not None:

@@ -63,13 +63,6 @@ async def _gathered(work: Iterable[Awaitable[T]]) -> list[T]:
     return [result for result in results if not isinstance(result, BaseException)]
 
 
-async def _look(cluster: Cluster, *looks: Callable[[str], Awaitable[None]]) -> None:
-    """What other proxies' clients did a moment ago counts too."""
-    await cluster.settle()
-    healthy = [node.id for node in cluster.view.nodes.values() if node.healthy]
-    await asyncio.gather(*(look(node) for look in looks for node in healthy), return_exceptions=True)
-
-
 # -- networks --------------------------------------------------------------------------------------------------------
 async def networks(cluster: Cluster, nodes: frozenset[str], takes: Takes) -> list[str]:
     """Removes unused networks; their names.
@@ -108,7 +101,7 @@ async def volumes(
     cluster: Cluster, nodes: frozenset[str], takes: Takes, *, anonymous_only: bool
 ) -> tuple[list[str], int]:
     """Removes unused volumes, data and record; (names, bytes)."""
-    await _look(cluster, cluster.view.relist, cluster.view.refresh_volumes)
+    await everywhere.look_again(cluster, cluster.view.relist, cluster.view.refresh_volumes)
     doomed = _unused(cluster, nodes, takes, anonymous_only)
     sizes = await _volume_sizes(cluster, {one.node.id: one.node for one in doomed if one.node is not None}.values())
 
@@ -185,7 +178,7 @@ async def _usages(cluster: Cluster, nodes: Iterable[Node], kind: str) -> list[tu
 async def images(cluster: Cluster, nodes: frozenset[str], takes: Takes) -> tuple[list[dict[str, str]], int]:
     """Removes every image that no container of any node uses, tagged ones too; (what engines untagged and deleted,
     bytes that all nodes together won)."""
-    await _look(cluster, cluster.view.relist, cluster.view.refresh_images)
+    await everywhere.look_again(cluster, cluster.view.relist, cluster.view.refresh_images)
     doomed = _without_users(cluster, nodes, takes)
     holders = list({node.id: node for node, _, _ in doomed}.values())
     if not holders:
