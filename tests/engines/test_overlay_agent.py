@@ -21,6 +21,7 @@ import pytest
 from swarmproxy.discovery.etcd import EtcdStore
 from swarmproxy.discovery.store import KV, Delete, Put
 from swarmproxy.lab import Lab, processes
+from swarmproxy.lab.command import tail
 from swarmproxy.model import keys
 from swarmproxy.model.codec import decode, encode
 from swarmproxy.model.options import DNS_ADDRESS
@@ -54,7 +55,9 @@ def lab() -> Iterator[Lab]:
 def docker(lab: Lab, node: int, *words: str, ok: bool = True, seconds: float = 60) -> str:
     env = {**os.environ, **lab.node_env(node)}
     done = subprocess.run(["docker", *words], env=env, capture_output=True, text=True, timeout=seconds, check=False)
-    assert (done.returncode == 0) == ok, f"docker {' '.join(words)}: {done.stdout}{done.stderr}"
+    if (done.returncode == 0) != ok:
+        logs = [f"--- {log}\n{tail(log, 15)}" for log in (lab.node(node).agent_log, lab.node(node).engine_log)]
+        raise AssertionError("\n".join([f"docker {' '.join(words)}: {done.stdout}{done.stderr}", *logs]))
     return done.stdout + done.stderr
 
 
@@ -100,10 +103,14 @@ class Overlay:
         write(Put(keys.network(self.nid), encode(Network(id=self.nid, name=name, vni=self.vni, subnets=subnets))))
         pools = [word for each in subnets for word in ("--subnet", each.cidr, "--gateway", each.gateway)]
         more = [*(["--internal"] if internal else []), *(["--ipv6"] if ipv6 else [])]
-        for node in (OLD, NEW):
-            docker(lab, node, "network", "create", "-d", "swarmproxy", "--ipam-driver", "swarmproxy", "--ipam-opt",
-                   f"swp.id={self.nid}", "-o", f"swp.id={self.nid}", "-o", f"swp.vni={self.vni}", *pools, *more,
-                   name)  # fmt: skip
+        try:
+            for node in (OLD, NEW):
+                docker(lab, node, "network", "create", "-d", "swarmproxy", "--ipam-driver", "swarmproxy", "--ipam-opt",
+                       f"swp.id={self.nid}", "-o", f"swp.id={self.nid}", "-o", f"swp.vni={self.vni}", *pools, *more,
+                       name)  # fmt: skip
+        except BaseException:
+            self.end()  # or the next test would meet it
+            raise
 
     def run(self, node: int, name: str, *words: str, alias: str = "", ok: bool = True) -> str:
         marks = [f"name={self.name}", f"driver-opt=swp.name={name}", f"driver-opt=swp.token=t-{name}"]
