@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +119,13 @@ def install(packages: Sequence[str]) -> None:
         run(["dpkg", "--configure", "-a"], timeout=300, env=_environment())  # what a killed run left half done
         _apt("update")
         _apt("install", "-y", "--no-install-recommends", *packages)
+    _settle()
+
+
+def _settle() -> None:
+    """What was just written reaches the disk now: later, every fsync of engines and etcd would wait behind it."""
+    with suppress(LabError):
+        run(["sync"], timeout=120, check=False)
 
 
 def provide(cache: Path) -> Packages:
@@ -198,6 +205,7 @@ def _unpack(cache: Path, suite: str | None, packages: Sequence[str]) -> Path:
         run(["dpkg", "-x", str(package), str(root)], timeout=120)
     for leftover in ("lists", "deb", "root/usr/share", "root/etc"):
         shutil.rmtree(top / leftover, ignore_errors=True)
+    _settle()
     done.write_text(" ".join(packages))
     return root
 
