@@ -160,10 +160,15 @@ async def _found(call: Call[Cluster]) -> tuple[Image, Node]:
     """The image that the path names, and a node that answers for it."""
     reference = call.params["image"]
     found = await image.seek(call.cluster, reference)
-    nodes = image.holders(call.cluster, found.id)
+    return found, min(_holders(call.cluster, reference, found), key=lambda node: node.name)
+
+
+def _holders(cluster: Cluster, reference: str, found: Image) -> list[Node]:
+    """Healthy nodes that have it, at least one. Raises EngineUnreachable."""
+    nodes = image.holders(cluster, found.id)
     if not nodes:
         raise EngineUnreachable(f"No such image: {reference}", reason="its nodes do not answer")
-    return found, min(nodes, key=lambda node: node.name)
+    return nodes
 
 
 def _path(call: Call[Cluster], node: Node, found: Image) -> str:
@@ -237,7 +242,7 @@ async def remove(call: Call[Cluster]) -> web.StreamResponse:
     """All members are asked for names and users before any is touched, anew: names are given through other proxies."""
     cluster, reference = call.cluster, call.params["image"]
     await everywhere.look_again(cluster, cluster.view.relist, cluster.view.refresh_images, seconds=LOOK_SECONDS)
-    found, _ = await _found(call)
+    found = image.resolve(cluster, reference)
     doomed, last = _doomed(cluster, reference, found)
     if last:
         _refuse_used(cluster, found, reference, call.query.flag("force"))
@@ -260,17 +265,16 @@ def _doomed(cluster: Cluster, reference: str, found: Image) -> tuple[list[tuple[
     A name is removed where it is one. An engine that is told the id drops every name of the image, so it is told the
     id only where no name is left, or when the client said the id.
     """
-    holders = image.holders(cluster, found.id)
-    named, only = image.of_one_node(cluster, reference)
-    if only is not None:
-        name = references.parse(named).familiar
-        return [(only, name)], len(image.tags(only.images[found.id])) <= 1
-    if not found.reference:
-        return [(node, found.id) for node in holders], True
+    holders = _holders(cluster, reference, found)
     tags = {node.id: image.tags(node.images[found.id]) for node in holders}
     last = all(len(names) <= 1 for names in tags.values())
     if found.digest:
         return [(node, found.reference) for node in holders], last
+    named, only = image.of_one_node(cluster, reference)
+    if only is not None:
+        return [(only, references.parse(named).familiar)], len(image.tags(only.images[found.id])) <= 1
+    if not found.reference:
+        return [(node, found.id) for node in holders], True
     doomed = [(node, found.reference) for node in holders if found.reference in tags[node.id]]
     return doomed + [(node, found.id) for node in holders if last and not tags[node.id]], last
 

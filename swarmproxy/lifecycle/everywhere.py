@@ -69,14 +69,19 @@ async def ask_all(
     return told, errors
 
 
-async def look_again(cluster: Cluster, *looks: Callable[[str], Awaitable[None]], seconds: float | None = None) -> None:
-    """Before a decision over all nodes: what other proxies' clients did a moment ago counts too.
+async def list_again(cluster: Cluster, *looks: Callable[[str], Awaitable[None]], seconds: float | None = None) -> None:
+    """Healthy nodes are listed anew.
 
     Args:
         looks: the view's refreshes, by node id. seconds: a node that takes longer counts as it was known before.
     """
-    await cluster.settle()
     healthy = [node.id for node in cluster.view.nodes.values() if node.healthy]
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await asyncio.gather(*(look(node) for look in looks for node in healthy), return_exceptions=True)
+
+
+async def look_again(cluster: Cluster, *looks: Callable[[str], Awaitable[None]], seconds: float | None = None) -> None:
+    """Before a decision over all nodes: what other proxies' clients did a moment ago counts too. See `list_again`."""
+    await cluster.settle()
+    await list_again(cluster, *looks, seconds=seconds)

@@ -25,7 +25,7 @@ import msgspec
 from swarmproxy.cluster.node import Node
 from swarmproxy.discovery.store import Delete, ModIs, Put
 from swarmproxy.engine.deadline import WORK
-from swarmproxy.lifecycle import references
+from swarmproxy.lifecycle import everywhere, references
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.lifecycle.refusal import failed
 from swarmproxy.model import codec, keys
@@ -98,7 +98,8 @@ async def seek(cluster: Cluster, text: str) -> Image:
     if not unseen(cluster, text):
         with contextlib.suppress(NotFound):
             return resolve(cluster, text)
-    await asyncio.gather(cluster.settle(), _list_again(cluster))
+    listed = everywhere.list_again(cluster, cluster.view.refresh_images, seconds=SEEK_SECONDS)
+    await asyncio.gather(cluster.settle(), listed)
     return resolve(cluster, text)
 
 
@@ -118,13 +119,6 @@ def unseen(cluster: Cluster, text: str) -> bool:
     return not holders(cluster, held.value.id, healthy=False)
 
 
-async def _list_again(cluster: Cluster, seconds: float = SEEK_SECONDS) -> None:
-    nodes = [node.id for node in cluster.view.nodes.values() if node.healthy]
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await asyncio.gather(*map(cluster.view.refresh_images, nodes), return_exceptions=True)
-
-
 async def catch_up(cluster: Cluster) -> None:
     """Before a list: names that another proxy gave a meaning, or took it from, are looked for on the engines.
 
@@ -134,7 +128,7 @@ async def catch_up(cluster: Cluster) -> None:
     lost = _lost(cluster)
     if not lost and not _has_strangers(cluster):
         return
-    await _list_again(cluster, LIST_SECONDS)
+    await everywhere.list_again(cluster, cluster.view.refresh_images, seconds=LIST_SECONDS)
     if all(node.healthy and node.ready for node in cluster.view.nodes.values()):
         for reference in lost & _lost(cluster):
             await forget(cluster, reference)
