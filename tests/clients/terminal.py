@@ -20,8 +20,8 @@ class Terminal:
         environment = docker.environment()
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
             os.execvpe(docker.prefix[0], [*docker.prefix, *words], environment)
-        ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 99, 0, 0))
         self.seen = ""
 
     def type(self, text: str) -> None:
