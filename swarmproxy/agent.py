@@ -174,6 +174,7 @@ class Agent:
     async def close(self) -> None:
         """Sockets close; devices and records stay; the lease is given up."""
         await self.plugin.stop()
+        await self.fabric.close()
         self.names.close()
         await self.guard.close()
         await self.segments.close()

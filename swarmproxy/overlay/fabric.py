@@ -5,7 +5,11 @@ A network here is its devices plus a line in the state file; an endpoint is a ve
 another node has taken meanwhile is noticed, and the veth goes again. The record carries the names, so DNS is right at
 the first packet. Everything is idempotent, and what is unknown is gone: an engine that cannot delete keeps its
 containers from stopping.
-Cost: 5 ms an endpoint, half of it the kernel, half the store.
+
+CreateEndpoint only begins an endpoint and Join waits for it: in between the engine syncs its own files, and no process
+of the container runs before Join has been answered. What goes wrong is Join's failure, after which the engine deletes
+the endpoint.
+Cost: 5 ms an endpoint, half of it the kernel, half the store; the engine waits for 2 of them.
 """
 
 from __future__ import annotations
@@ -109,13 +113,37 @@ class Fabric:
         self._peers = peers
         self._netlink = netlink
         self._saving = asyncio.Lock()
+        self._unsaved = False
+        self._saver: asyncio.Task[None] | None = None
+        self.making: dict[str, asyncio.Task[None]] = {}
+        """Endpoints that were begun and not joined yet, by id."""
         self.recover: Callable[[str], Awaitable[NetworkCall | None]] | None = None
         """Asks the engine about one of its networks that the state file does not know."""
 
-    async def save(self, *, synced: bool = False) -> None:
-        """Writes the state file; `synced` when a network changed (see `state`)."""
+    async def save(self) -> None:
+        """Writes the state file, to the disk: a network has changed (see `state`). Raises OSError."""
         async with self._saving:
-            await asyncio.to_thread(self.state.save, synced=synced)
+            await asyncio.to_thread(self.state.save)
+
+    def _save_soon(self) -> None:
+        """Writes it behind the call: `restore` makes good what a killed agent did not write of its endpoints."""
+        self._unsaved = True
+        if self._saver is None or self._saver.done():
+            self._saver = asyncio.create_task(self._save_changes(), name="save overlay.json")
+
+    async def _save_changes(self) -> None:
+        while self._unsaved:
+            self._unsaved = False
+            try:
+                async with self._saving:
+                    await asyncio.to_thread(self.state.save, synced=False)
+            except OSError as error:
+                log.error("the state file cannot be written: %s", error)
+
+    async def close(self) -> None:
+        """Ends when what was changed is written."""
+        if self._saver is not None:
+            await self._saver
 
     # ------------------------------------------------------------------------------------------- networks
     async def create_network(self, network_id: str, call: NetworkCall) -> LocalNetwork:
@@ -146,7 +174,7 @@ class Fabric:
         except BaseException:
             del self.state.networks[network_id]  # the engine will not call DeleteNetwork
             raise
-        await self.save(synced=True)
+        await self.save()
         return spec
 
     async def open(self, spec: LocalNetwork) -> None:
@@ -163,7 +191,7 @@ class Fabric:
         if not self.state.copies(spec.nid):
             await self.segments.drop(spec.nid)
             self._peers.forget(spec.nid)
-        await self.save(synced=True)
+        await self.save()
 
     async def _network(self, network_id: str) -> LocalNetwork:
         if spec := self.state.networks.get(network_id):
@@ -180,32 +208,41 @@ class Fabric:
     async def create_endpoint(
         self, network_id: str, endpoint_id: str, *, ip: str, ip6: str, mac: str, marks: Marks
     ) -> str:
-        """The endpoint's MAC. Raises DockerError or StoreLost, and then nothing is left of it but its address."""
+        """The MAC of an endpoint that is being made from now on. Raises DockerError: there is no such network."""
         spec = await self._network(network_id)
         mac = (mac or mac_for(ip)).lower()
-
-        async def dressed(fresh: bool) -> tuple[Endpoint, list[Compare]]:
-            names, container, same = await self._identity(marks, fresh=fresh)
-            return Endpoint(ip=ip, ip6=ip6, mac=mac, node=self.node, token=marks.token, container=container,
-                            names=names, aliases=marks.aliases, links=marks.links), same  # fmt: skip
-
-        # Side by side: the kernel and the store take 4 ms each, and either can be taken back.
-        plugged = asyncio.ensure_future(self.segments.plug(spec.nid, endpoint_id, mac))
-        try:
-            await self._register(spec.nid, endpoint_id, dressed, alive=True)
-            await plugged
-        except BaseException:
-            plugged.cancel()
-            undo = (self.segments.unplug(spec.nid, endpoint_id), self.withdraw(spec.nid, endpoint_id))
-            await asyncio.shield(asyncio.gather(plugged, *undo, return_exceptions=True))
-            raise
+        if (begun := self.making.get(endpoint_id)) is not None and not begun.done():
+            return self.state.endpoints[endpoint_id].mac
         self.state.endpoints[endpoint_id] = LocalEndpoint(
             network=network_id, nid=spec.nid, ip=ip, ip6=ip6, mac=mac, token=marks.token, since=time.time()
         )
-        for each in (ip, ip6):
-            self.ipam.leases.pop((spec.nid, each), None)
-        await self.save()
+        self.making[endpoint_id] = asyncio.create_task(self._make(endpoint_id, marks), name=f"make {endpoint_id[:12]}")
         return mac
+
+    async def _make(self, endpoint_id: str, marks: Marks) -> None:
+        """Devices and record. Raises DockerError or StoreLost, and then nothing is left but the address and the line.
+
+        Side by side: the kernel and the store take 3 ms each, and either can be taken back.
+        """
+        local = self.state.endpoints[endpoint_id]
+        nid = local.nid
+
+        async def dressed(fresh: bool) -> tuple[Endpoint, list[Compare]]:
+            names, container, same = await self._identity(marks, fresh=fresh)
+            return Endpoint(ip=local.ip, ip6=local.ip6, mac=local.mac, node=self.node, token=marks.token,
+                            container=container, names=names, aliases=marks.aliases, links=marks.links), same  # fmt: skip
+
+        plugged = asyncio.ensure_future(self.segments.plug(nid, endpoint_id, local.mac))
+        try:
+            await self._register(nid, endpoint_id, dressed, alive=True)
+            await plugged
+        except BaseException:
+            plugged.cancel()
+            undo = (self.segments.unplug(nid, endpoint_id), self.withdraw(nid, endpoint_id))
+            await asyncio.shield(asyncio.gather(plugged, *undo, return_exceptions=True))
+            raise
+        for ip in local.addresses:
+            self.ipam.leases.pop((nid, ip), None)
 
     async def _identity(self, marks: Marks, *, fresh: bool) -> tuple[list[str], str, list[Compare]]:
         """The container's name as it is now (a rename does not reach the engine's driver options), its id, and what
@@ -279,7 +316,7 @@ class Fabric:
             with contextlib.suppress(OSError):
                 local.route = await self._netlink.run(dns_route_holder(local.sandbox)) == local.mac
         self.state.endpoints[endpoint_id] = local
-        await self.save()
+        self._save_soon()
 
         async def known(_: bool) -> tuple[Endpoint, list[Compare]]:
             return record, []
@@ -288,13 +325,17 @@ class Fabric:
 
     async def delete_endpoint(self, endpoint_id: str) -> None:
         """Veth, record and state line go; unknown is no error. The store away: reconcile takes the record later."""
+        if making := self.making.pop(endpoint_id, None):
+            await asyncio.wait({making})
+            if not making.cancelled():
+                making.exception()  # Join's to tell, if it was called
         local = self.state.endpoints.pop(endpoint_id, None)
         if local is None:
             return
+        self._save_soon()
         results = await asyncio.gather(
-            self.segments.unplug(local.nid, endpoint_id), self.withdraw(local.nid, endpoint_id), self.save(),
-            return_exceptions=True,
-        )  # fmt: skip
+            self.segments.unplug(local.nid, endpoint_id), self.withdraw(local.nid, endpoint_id), return_exceptions=True
+        )
         for error in results:
             if isinstance(error, BaseException):
                 log.warning("endpoint %s: %s; left for reconcile", endpoint_id[:12], error)
@@ -306,13 +347,19 @@ class Fabric:
 
     # ------------------------------------------------------------------------------------------- sandboxes
     async def join(self, endpoint_id: str, sandbox: str) -> tuple[str, bool]:
-        """The device to take, and whether it brings the route to the DNS address: one endpoint a sandbox does."""
+        """The device to take, and whether it brings the route to the DNS address: one endpoint a sandbox does.
+
+        Raises DockerError or StoreLost: the endpoint could not be made.
+        """
         local = self.state.endpoints.get(endpoint_id)
         if local is None:
             raise NotFound(f"endpoint {endpoint_id} not found")
+        if making := self.making.get(endpoint_id):
+            await asyncio.shield(making)
+            self.making.pop(endpoint_id, None)
         others = [each for key, each in self.state.endpoints.items() if key != endpoint_id and each.sandbox == sandbox]
         local.sandbox, local.route = sandbox, not any(each.route for each in others)
-        await self.save()
+        self._save_soon()
         return container_side(endpoint_id), local.route
 
     async def leave(self, endpoint_id: str) -> None:
@@ -331,7 +378,7 @@ class Fabric:
                 pass  # the whole sandbox is going
             except Exception as error:
                 log.warning("DNS route of %s not moved: %s", sandbox, error)
-        await self.save()
+        self._save_soon()
 
 
 def _number(value: Any) -> int:

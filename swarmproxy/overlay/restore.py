@@ -38,7 +38,7 @@ async def restore(
             if network is None or container_id.startswith("ep-") or not endpoint_id:
                 continue
             known = fabric.state.endpoints.get(endpoint_id)
-            if known is not None and (network.nid, endpoint_id) in recorded:
+            if known is not None and ((network.nid, endpoint_id) in recorded or endpoint_id in fabric.making):
                 continue
             container = await engine.container(container_id)
             if container is None:

@@ -37,6 +37,7 @@ class Kernel:
         self.veths: dict[str, str] = {}
         self.moved: list[tuple[str, str]] = []
         self.broken = False
+        self.slow: asyncio.Event | None = None
 
     def get(self, nid: str) -> LocalNetwork | None:
         return self.open.get(nid)
@@ -53,6 +54,8 @@ class Kernel:
     async def plug(self, nid: str, endpoint_id: str, mac: str) -> None:
         if self.broken:
             raise OSError("no buffer space")
+        if self.slow is not None:
+            await self.slow.wait()
         self.veths[endpoint_id] = mac
 
     async def unplug(self, nid: str, endpoint_id: str) -> None:
@@ -99,8 +102,15 @@ class Rig:
             return given
         interface = {"Address": given["Address"], "AddressIPv6": "", "MacAddress": ""}
         named = {"com.docker.network.portmap": [], **{f"swp.{key}": value for key, value in options.items()}}
-        return await self.call("NetworkDriver.CreateEndpoint", NetworkID=NET, EndpointID=endpoint_id,
-                               Interface=interface, Options=named)  # fmt: skip
+        reply = await self.call("NetworkDriver.CreateEndpoint", NetworkID=NET, EndpointID=endpoint_id,
+                                Interface=interface, Options=named)  # fmt: skip
+        if self.kernel.slow is None and (making := self.fabric.making.values()):
+            await asyncio.wait(making)
+        return reply
+
+    async def join(self, endpoint_id: str = EID) -> dict[str, Any]:
+        """Answered when the endpoint is made."""
+        return await self.call("NetworkDriver.Join", EndpointID=endpoint_id, SandboxKey="/run/docker/netns/1")
 
 
 @pytest.fixture
@@ -178,12 +188,12 @@ async def test_an_address_lost_to_another_node_before_the_endpoint_was_made_is_n
     given = await rig.call("IpamDriver.RequestAddress", **POOL, Address="", Options=None)
     await rig.shared.store.txn([], [Put(keys.address(NID, "10.9.0.2"), encode(Address(node="n2")))])
     interface = {"Address": given["Address"], "AddressIPv6": "", "MacAddress": ""}
-    reply = await rig.call(
-        "NetworkDriver.CreateEndpoint", NetworkID=NET, EndpointID=EID, Interface=interface, Options={}
-    )
-    assert reply["Err"] == "Address already in use"
+    await rig.call("NetworkDriver.CreateEndpoint", NetworkID=NET, EndpointID=EID, Interface=interface, Options={})
+    assert (await rig.join())["Err"] == "Address already in use"
     assert rig.kernel.veths == {}
     assert await rig.shared.keys(keys.ENDPOINTS) == []
+    await rig.call("NetworkDriver.DeleteEndpoint", NetworkID=NET, EndpointID=EID)
+    assert rig.state.endpoints == rig.fabric.making == {}
 
 
 async def test_an_endpoint_made_twice_is_one(rig: Rig) -> None:
@@ -198,9 +208,36 @@ async def test_an_endpoint_made_twice_is_one(rig: Rig) -> None:
 
 async def test_a_kernel_that_refuses_leaves_no_record(rig: Rig) -> None:
     rig.kernel.broken = True
-    assert (await rig.endpoint())["Err"] == "no buffer space"
+    await rig.endpoint()
+    assert (await rig.join())["Err"] == "no buffer space"
     assert await rig.shared.keys(keys.ENDPOINTS) == []
-    assert rig.state.endpoints == {}
+    await rig.call("NetworkDriver.DeleteEndpoint", NetworkID=NET, EndpointID=EID)
+    assert rig.state.endpoints == rig.fabric.making == {}
+
+
+async def test_no_process_runs_before_its_endpoint_is_whole(rig: Rig) -> None:
+    rig.kernel.slow = asyncio.Event()
+    await rig.endpoint()
+    joining = asyncio.create_task(rig.join())
+    await asyncio.wait({joining}, timeout=0.05)
+    assert not joining.done()
+    rig.kernel.slow.set()
+    assert "Err" not in await joining
+    assert rig.kernel.veths.keys() == {EID}
+    assert await rig.shared.keys(keys.ENDPOINTS) == [keys.endpoint(NID, EID)]
+    assert rig.fabric.making == {}
+
+
+async def test_an_endpoint_deleted_while_it_is_made_leaves_nothing(rig: Rig) -> None:
+    rig.kernel.slow = asyncio.Event()
+    await rig.endpoint()
+    deleting = asyncio.create_task(rig.call("NetworkDriver.DeleteEndpoint", NetworkID=NET, EndpointID=EID))
+    await asyncio.wait({deleting}, timeout=0.05)
+    rig.kernel.slow.set()
+    assert await deleting == {}
+    assert rig.kernel.veths == rig.state.endpoints == rig.fabric.making == {}
+    assert await rig.shared.keys(keys.ENDPOINTS) == []
+    assert "not found" in (await rig.join())["Err"]
 
 
 async def test_one_endpoint_of_a_sandbox_has_the_dns_route_and_hands_it_on(rig: Rig) -> None:
