@@ -2,7 +2,8 @@
 
 One transaction takes all of it: `Absent(names/NAME)`, `NoneNewer(alloc/N/, seen)` and one compare a volume. The range
 compare guards sums (CPU, memory, ports) without a counter: whatever was added to the node since we looked makes the
-transaction fail, and we look again. What a proxy takes hangs on its session's lease until the engine has made the
+transaction fail, and we look again. The networks are compared, too: the plan was made of what is known here, and who
+removes one meanwhile makes it `Outdated`. What a proxy takes hangs on its session's lease until the engine has made the
 container; `bind` takes it off the lease with `ModIs`. So a proxy that dies in between leaves nothing but a container
 with a token, which adoption finds.
 
@@ -38,12 +39,18 @@ PENDING_SECONDS = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What one create wants to hold. `volumes` are names that no node owns yet."""
+    """What one create wants to hold. `volumes` are names that no node owns yet, `stands` (key, revision) of what else
+    the plan was made of."""
 
     token: str
     name: str
     alloc: Alloc
     volumes: tuple[str, ...] = ()
+    stands: tuple[tuple[str, int], ...] = ()
+
+
+class Outdated(ServerError):
+    """What the plan was made of has changed: it must be made anew."""
 
 
 @dataclass(slots=True)
@@ -80,7 +87,7 @@ async def take(
         prepare: brings to the node what the create needs (its image), before anything is held.
 
     Raises:
-        Conflict: the name is taken. NoNode: nowhere to go. StoreLost: no store.
+        Conflict: the name is taken. NoNode: nowhere to go. StoreLost: no store. Outdated.
     """
     take_over: int | None = None
     for attempt in range(ATTEMPTS):
@@ -94,8 +101,17 @@ async def take(
         if claim is not None:
             return claim
         take_over = await settle_name(cluster, wish.name)
+        await _still(cluster, wish)
         await asyncio.sleep(random.uniform(0, 0.002 * min(attempt, 10)))
     raise ServerError(f"no suitable node: {ATTEMPTS} attempts lost the race for a place")
+
+
+async def _still(cluster: Cluster, wish: Wish) -> None:
+    for key, revision in wish.stands:
+        kv = await cluster.reach(cluster.store.get(key))
+        if kv is None or kv.mod_revision != revision:
+            await cluster.settle()
+            raise Outdated(f"{keys.parts(key)[0]} changed while the container was being placed")
 
 
 async def _try(cluster: Cluster, wish: Wish, node: str, seen: int, take_over: int | None) -> Claim | None:
@@ -105,6 +121,7 @@ async def _try(cluster: Cluster, wish: Wish, node: str, seen: int, take_over: in
         Absent(name_key) if take_over is None else ModIs(name_key, take_over),
         Absent(alloc_key),
         NoneNewer(keys.allocs(node), seen),
+        *(ModIs(key, revision) for key, revision in wish.stands),
     ]
     ops: list[Op] = [
         Put(name_key, codec.encode(Name(token=wish.token, node=node)), lease),

@@ -11,6 +11,7 @@ What an engine accepts and fails at start (a network or a joined container that 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from dataclasses import dataclass, field, replace
@@ -38,6 +39,8 @@ from swarmproxy.scheduler.place import NoNode, Placement, place
 from swarmproxy.scheduler.request import Bond
 
 NAME_TRIES = 6
+PLANS = 4
+"""How often a plan is made anew because a network that it uses was removed or made meanwhile."""
 JSON = {"Content-Type": "application/json"}
 
 
@@ -60,6 +63,8 @@ class Plan:
     version: str
     networks: dict[str, Network] = field(default_factory=dict)
     """As the client spelt them → record."""
+    stands: tuple[tuple[str, int], ...] = ()
+    """Keys and revisions of the networks' records."""
     joins: dict[str, str] = field(default_factory=dict)
     """Containers as the client spelt them → full id."""
     volumes: dict[str, str] = field(default_factory=dict)
@@ -96,13 +101,20 @@ async def _create_or_look_again(cluster: Cluster, data: bytes, name: str, platfo
     name = naming.valid(name)
     for last in (False, True):
         try:
-            return await _create(cluster, CreateBody(data), name, platform, version)
+            return await _plan_and_create(cluster, data, name, platform, version)
         except NoNode:
             await claims.settle_name(cluster, name)
             if last:
                 raise
             await asyncio.gather(cluster.settle(), volume.look_again(cluster), cluster.agents_back())
     raise AssertionError("the loop returns or raises")
+
+
+async def _plan_and_create(cluster: Cluster, data: bytes, name: str, platform: str, version: str) -> Created:
+    for _ in range(PLANS - 1):
+        with contextlib.suppress(claims.Outdated):
+            return await _create(cluster, CreateBody(data), name, platform, version)
+    return await _create(cluster, CreateBody(data), name, platform, version)
 
 
 async def _create(cluster: Cluster, body: CreateBody, name: str, platform: str, version: str) -> Created:
@@ -127,7 +139,7 @@ async def _create(cluster: Cluster, body: CreateBody, name: str, platform: str, 
             unit=request.unit,
             since=time.time(),
         )
-        wish = claims.Wish(token=token, name=name, alloc=alloc, volumes=plan.unowned)
+        wish = claims.Wish(token=token, name=name, alloc=alloc, volumes=plan.unowned, stands=plan.stands)
         claim = await saga.step(
             "claim", claims.take(cluster, wish, choose, prepare), undo=lambda held: claims.drop(cluster, held)
         )
@@ -215,10 +227,11 @@ async def _resolve_networks(cluster: Cluster, plan: Plan) -> list[Bond]:
     for reference in plan.parsed.request.networks:
         if network.predefined(reference):
             continue
-        held = await network.seek(cluster, reference)
+        held = network.find(cluster, reference) or await network.seek(cluster, reference)
         if held is None:
             continue
         record = held.value
+        plan.stands += ((held.key, held.revision),)
         plan.networks[reference] = record
         if record.mode == LOCAL:
             home = cluster.view.nodes.get(record.home)

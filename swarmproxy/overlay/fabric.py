@@ -229,8 +229,9 @@ class Fabric:
 
         async def dressed(fresh: bool) -> tuple[Endpoint, list[Compare]]:
             names, container, same = await self._identity(marks, fresh=fresh)
-            return Endpoint(ip=local.ip, ip6=local.ip6, mac=local.mac, node=self.node, token=marks.token,
-                            container=container, names=names, aliases=marks.aliases, links=marks.links), same  # fmt: skip
+            record = Endpoint(ip=local.ip, ip6=local.ip6, mac=local.mac, node=self.node, token=marks.token,
+                              container=container, names=names, aliases=marks.aliases, links=marks.links)  # fmt: skip
+            return record, same
 
         plugged = asyncio.ensure_future(self.segments.plug(nid, endpoint_id, local.mac))
         try:
