@@ -47,8 +47,6 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-_NTF_MASTER = 4
-_NUD_NOARP = 0x40
 _IFA_F_NODAD = 0x02
 _SCOPE_LINK = 253
 
@@ -217,7 +215,7 @@ class Segment:
 
     # ------------------------------------------------------------------------------------------- endpoints
     async def plug(self, endpoint_id: str, mac: str) -> None:
-        """The veth of a local container, its MAC known to the bridge for good. Raises NetlinkError."""
+        """The veth of a local container, its MAC known to the bridge for good. Raises NetlinkError or OSError."""
         try:
             await self._make_veth(endpoint_id, mac)
         except NetlinkError as error:
@@ -225,13 +223,10 @@ class Segment:
                 raise
             await self._unmake_veth(endpoint_id)  # of a former try, perhaps only half of it
             await self._make_veth(endpoint_id, mac)
-        index = await find(self._route, bridge_side(endpoint_id))
-        await self._route.brport("set", index=index, learning=0, unicast_flood=0)
-        try:
-            await self._route.fdb("add", ifindex=index, lladdr=mac, flags=_NTF_MASTER, state=_NUD_NOARP)
-        except NetlinkError as error:
-            if error.code != errno.EEXIST:
-                raise
+        assert self._batch is not None
+        index = batch.index_of(self._batch, bridge_side(endpoint_id))
+        if refused := batch.send(self._batch, [batch.Port(index), batch.behind(index, mac)]):
+            raise OSError(refused[0].code, str(refused[0]))
 
     async def _make_veth(self, endpoint_id: str, mac: str) -> None:
         """One message: the bridge's end here, up and plugged in, the container's end born in the host's namespace."""
