@@ -175,6 +175,7 @@ class Agent:
         """Sockets close; devices and records stay; the lease is given up."""
         await self.plugin.stop()
         await self.fabric.close()
+        self.ipam.close()
         self.names.close()
         await self.guard.close()
         await self.segments.close()

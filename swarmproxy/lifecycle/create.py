@@ -74,6 +74,15 @@ class Plan:
     connected: bool = False
     """Networks were joined after the engine's create, one by one."""
 
+    @property
+    def addressed(self) -> list[str]:
+        """NIDs of the overlays on which the container has not asked for an address of its own."""
+        networking = self.body.shape.NetworkingConfig
+        asked = (networking.EndpointsConfig if networking is not None else None) or {}
+        fixed = {key for key, one in asked.items() if one is not None and (one.IPAMConfig or {}).get("IPv4Address")}
+        every = ((key, one) for key, one in self.networks.items() if one.mode == OVERLAY and key not in fixed)
+        return list(dict.fromkeys(one.id for _, one in every))
+
 
 async def create(cluster: Cluster, data: bytes, *, name: str = "", platform: str = "", version: str = "") -> Created:
     """Creates one container.
@@ -138,6 +147,7 @@ async def _create(cluster: Cluster, body: CreateBody, name: str, platform: str, 
             ports=list(request.ports),
             unit=request.unit,
             since=time.time(),
+            networks=plan.addressed,
         )
         wish = claims.Wish(token=token, name=name, alloc=alloc, volumes=plan.unowned, stands=plan.stands)
         claim = await saga.step(

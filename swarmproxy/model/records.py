@@ -87,6 +87,8 @@ class Alloc(Record, frozen=True, omit_defaults=True):
     """Compose "project/service/number": whom a replacement does not compete with."""
     since: float = 0.0
     adopted: bool = False
+    networks: list[str] = msgspec.field(default_factory=list)
+    """NIDs of the overlays on which its start will ask for an address."""
 
 
 class Subnet(Record, frozen=True, omit_defaults=True):
@@ -125,6 +127,8 @@ class Address(Record, frozen=True, omit_defaults=True):
     endpoint: str = ""
     token: str = ""
     since: float = 0.0
+    ahead: bool = False
+    """Held for a start that has not come yet: whoever asks for this very address may have it."""
 
 
 class Endpoint(Record, frozen=True, omit_defaults=True):

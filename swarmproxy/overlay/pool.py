@@ -66,6 +66,9 @@ class Pool:
             raise AddressError(f"address {address} is not in {self.network}")
         return int(address)
 
+    def contains(self, text: str) -> bool:
+        return ipaddress.ip_address(text) in self.network
+
     def text(self, address: int) -> str:
         kind = ipaddress.IPv4Address if self.network.version == 4 else ipaddress.IPv6Address
         return str(kind(address))

@@ -36,6 +36,11 @@ class Shared:
         kv = await self.store.get(key)
         return decode(kind, kv.value) if kv is not None else None
 
+    async def seen(self) -> None:
+        """The mirror shows what the store holds now."""
+        revision, _ = await self.store.list("")
+        assert await self.cache.reached(revision)
+
     async def keys(self, prefix: str = "") -> list[str]:
         return [kv.key for kv in (await self.store.list(prefix))[1]]
 
