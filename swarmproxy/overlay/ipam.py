@@ -5,7 +5,8 @@ the endpoint and token into it. Which address to try comes from a mirror of the 
 old: a try that loses costs one round trip and goes on further round the circle, further the more it loses, so that
 nodes starting containers at once spread out. Gateway and auxiliary addresses are the same on every node and are
 answered without being allocated.
-Cost: one store transaction an address (2.6 ms on etcd), which `ahead` mostly spares the start. The store away: no new address, told at once.
+Cost: one store transaction an address (2.6 ms on etcd), which `ahead` mostly spares the start. The store away: no new
+address, told at once.
 """
 
 from __future__ import annotations
