@@ -44,6 +44,9 @@ NEWEST = 10**9 - 1
 Item = tuple[dict[str, Any], "asyncio.Future[Any] | None", float]
 """Event, the refresh that it waits for, and until when (loop time)."""
 
+_STILL = ("created", "exited")
+"""States in which only a start makes an engine connect a container."""
+
 
 class Feed:
     """Events of one engine, in order.
@@ -176,8 +179,10 @@ class Feed:
         objects = self._monitor.objects
         match kind, action:
             case "network", "connect" | "disconnect":
-                container = attributes.get("container", "")
-                return self._monitor.want(container) if container in self._node.containers else None
+                entry = self._node.containers.get(attributes.get("container", ""))
+                if entry is None or (action == "connect" and entry.state in _STILL):
+                    return None  # a start connects it, whose own event or end follows
+                return self._monitor.want(entry.id)
             case "network", _:
                 objects.networks.poke()
             case "volume", "create" | "destroy" | "prune":
