@@ -44,6 +44,9 @@ __all__ = ["Fabric", "Marks", "NetworkCall"]
 log = logging.getLogger(__name__)
 
 
+BEHIND = 0.2
+"""Seconds that a change of an endpoint may wait for others before it is written."""
+
 Dressed = Callable[[bool], Awaitable[tuple[Endpoint, list[Compare]]]]
 
 
@@ -114,6 +117,7 @@ class Fabric:
         self._netlink = netlink
         self._saving = asyncio.Lock()
         self._unsaved = False
+        self._closing = asyncio.Event()
         self._saver: asyncio.Task[None] | None = None
         self.making: dict[str, asyncio.Task[None]] = {}
         """Endpoints that were begun and not joined yet, by id."""
@@ -133,6 +137,8 @@ class Fabric:
 
     async def _save_changes(self) -> None:
         while self._unsaved:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._closing.wait(), BEHIND)
             self._unsaved = False
             try:
                 async with self._saving:
@@ -142,6 +148,7 @@ class Fabric:
 
     async def close(self) -> None:
         """Ends when what was changed is written."""
+        self._closing.set()
         if self._saver is not None:
             await self._saver
 

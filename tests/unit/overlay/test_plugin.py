@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -350,3 +351,14 @@ async def test_a_network_that_the_kernel_refuses_is_not_remembered(rig: Rig, mon
     monkeypatch.setattr(rig.kernel, "ensure", refuse)
     assert "already exists" in (await rig.network())["Err"]
     assert rig.state.networks == {}
+
+
+async def test_a_change_is_written_behind_the_call_and_at_the_end_at_the_latest(rig: Rig, tmp_path: Path) -> None:
+    await rig.endpoint()
+    await rig.join()
+    begun = time.monotonic()
+    await rig.fabric.close()
+    assert time.monotonic() - begun < fabric_module.BEHIND
+    written = State(tmp_path)
+    assert written.load() == ""
+    assert written.endpoints[EID].sandbox == "/run/docker/netns/1"
