@@ -15,7 +15,7 @@ from benchmarks import compose, containers, footprint, ground, reads, results
 from swarmproxy.lab import LabError, PlanError
 
 SUITES = ("containers", "compose", "reads", "footprint")
-FULL = {"containers": 40, "compose": 15, "reads": 25, "each": 40, "per_node": 30, "idle": 30}
+FULL = {"containers": 80, "compose": 15, "reads": 25, "each": 40, "per_node": 30, "idle": 30}
 QUICK = {"containers": 8, "compose": 2, "reads": 5, "each": 20, "per_node": 10, "idle": 8}
 
 
