@@ -14,6 +14,7 @@ from aiohttp import web
 from swarmproxy.model.errors import BadRequest, DockerError
 
 EMPTY = "invalid JSON: got EOF while reading request body"
+TOO_DEEP = "invalid JSON: invalid character '%s' exceeded max depth"
 TRAILING = "unexpected content after JSON"
 
 
@@ -30,7 +31,19 @@ async def read_json(request: web.BaseRequest, limit: int, *, optional: bool) -> 
     body = await read_limited(request, limit)
     if optional and not body:
         return b"{}"
+    body = readable(body)
     check_json(body)
+    return body
+
+
+def readable(body: bytes) -> bytes:
+    """The body as Go's decoder takes it: bytes that are no UTF-8 have become U+FFFD."""
+    if body.isascii():
+        return body
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return body.decode("utf-8", "replace").encode()
     return body
 
 
@@ -76,6 +89,8 @@ def check_json(body: bytes) -> None:
         raise BadRequest(EMPTY)
     try:
         msgspec.json.decode(body, type=msgspec.Raw)
+    except RecursionError:
+        raise BadRequest(TOO_DEEP % body.strip()[:1].decode()) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise BadRequest(fault(body)) from None
 
@@ -89,7 +104,7 @@ def fault(body: bytes) -> str:
     except json.JSONDecodeError as error:
         return f"invalid JSON: {_go_words(text, error)}"
     except RecursionError:
-        return "invalid JSON: exceeded max depth"
+        return TOO_DEEP % text[start]
     return TRAILING if text[end:].strip() else "invalid JSON: unexpected EOF"
 
 

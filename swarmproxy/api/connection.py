@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 _UPGRADE = re.compile(rb"^upgrade[ \t]*:", re.IGNORECASE | re.MULTILINE)
 _LENGTH = re.compile(rb"^content-length[ \t]*:[ \t]*(\d+)", re.IGNORECASE | re.MULTILINE)
 _CHUNKED = re.compile(rb"^transfer-encoding[ \t]*:.*chunked", re.IGNORECASE | re.MULTILINE)
+HEAD_SECONDS = 60.0
+"""For a request's head from its first byte to its end; then the connection is closed, as engines do."""
 HELD_LIMIT = 64 << 10
 """Bytes of a client held while its upgrade is pending; beyond, reading pauses."""
 
@@ -38,6 +40,8 @@ class Connection(RequestHandler):
         self._due = 0
         self._held = bytearray()
         self._partial = b""
+        self._begun = 0.0
+        self._late: asyncio.TimerHandle | None = None
         self._shut = False
         self._stopped = False
 
@@ -47,6 +51,7 @@ class Connection(RequestHandler):
             return
         if self._partial:
             data, self._partial = self._partial + data, b""
+            self._unhurry()
         elif not self._idle() or not data:
             super().data_received(data)
             if self._messages and self._current_request is not None:
@@ -56,9 +61,11 @@ class Connection(RequestHandler):
         if end < 0:
             if len(data) < HELD_LIMIT and data[:1].isalpha():
                 self._partial = data
+                self._hurry()
             else:
                 super().data_received(data)
             return
+        self._begun = 0.0
         if b"pgrade" not in data or _UPGRADE.search(data, 0, end) is None or _CHUNKED.search(data, 0, end):
             super().data_received(data)
             return
@@ -66,6 +73,21 @@ class Connection(RequestHandler):
         self.holding = True
         self._due = end + 4 + (int(length[1]) if length else 0)
         self._hold(data)
+
+    def _hurry(self) -> None:
+        """A head has begun: it must end in time. Its beginning counts, so that a byte now and then buys nothing."""
+        loop = asyncio.get_running_loop()
+        self._begun = self._begun or loop.time()
+        self._late = loop.call_at(self._begun + HEAD_SECONDS, self.force_close)
+
+    def _unhurry(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._unhurry()
+        super().connection_lost(exc)
 
     def _break_upload(self, request: web.BaseRequest) -> None:
         """A body that stops being HTTP would else be waited for until the client goes."""

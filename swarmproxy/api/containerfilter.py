@@ -14,6 +14,7 @@ from swarmproxy.api.filters import Filters, labels_match, truth
 from swarmproxy.cluster.entry import Entry
 from swarmproxy.lifecycle import image
 from swarmproxy.lifecycle.context import Cluster
+from swarmproxy.model import pattern
 from swarmproxy.model.errors import BadRequest, DockerError, NotFound
 
 KNOWN = frozenset(
@@ -39,10 +40,10 @@ def _names(_: Cluster, __: str, values: list[str]) -> Test:
     patterns = []
     for value in values:
         try:
-            patterns.append(re.compile(value))
-        except re.error:
+            patterns.append(pattern.search(value))
+        except pattern.BadPattern:
             continue
-    return lambda entry: any(pattern.search(entry.shown) or pattern.search("/" + entry.shown) for pattern in patterns)
+    return lambda entry: any(found(entry.shown) or found("/" + entry.shown) for found in patterns)
 
 
 def _ids(_: Cluster, __: str, values: list[str]) -> Test:
@@ -81,10 +82,10 @@ def _exited(_: Cluster, key: str, values: list[str]) -> Test:
             codes.add(int(value))
         except ValueError:
             raise BadRequest(f"invalid filter '{key}={value}': {go_number_error('Atoi', value)}") from None
-    pattern = re.compile(r"Exited \((\d+)\)")
+    code = re.compile(r"Exited \((\d+)\)")
 
     def test(entry: Entry) -> bool:
-        found = pattern.match(entry.text(0.0))
+        found = code.match(entry.text(0.0))
         return found is not None and int(found[1]) in codes
 
     return test

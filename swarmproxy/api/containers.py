@@ -98,9 +98,12 @@ async def refresh_after(call: Call[Cluster], route: Route[Cluster]) -> None:
 
 def _limit(text: str) -> int:
     try:
-        return int(text or 0)
+        number = int(text or 0)
     except ValueError:
-        raise DockerError(f'strconv.Atoi: parsing "{text}": invalid syntax') from None
+        raise DockerError(containerfilter.go_number_error("Atoi", text)) from None
+    if abs(number) >= 1 << 63:
+        raise DockerError(containerfilter.go_number_error("Atoi", text, "value out of range"))
+    return number
 
 
 async def list_(call: Call[Cluster]) -> web.StreamResponse:

@@ -6,12 +6,12 @@ refused in the newer engine's words (400).
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+from swarmproxy.model import pattern
 from swarmproxy.model.errors import BadRequest
 
 Filters = Mapping[str, list[str]]
@@ -23,7 +23,7 @@ def parse(text: str, known: Collection[str]) -> Filters:
         return {}
     try:
         asked: Any = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise BadRequest("invalid filter") from None
     if not isinstance(asked, dict):
         raise BadRequest("invalid filter")
@@ -61,10 +61,10 @@ def truth(filters: Filters, key: str) -> bool | None:
 
 def name_pattern(values: Iterable[str]) -> Callable[[str], bool]:
     """Any of the values as a regular expression somewhere in the name; what is none matches as text."""
-    patterns: list[Callable[[str], Any]] = []
+    patterns: list[Callable[[str], bool]] = []
     for value in values:
         try:
-            patterns.append(re.compile(value).search)
-        except re.error:
-            patterns.append(re.compile(re.escape(value)).search)
-    return lambda name: any(pattern(name) for pattern in patterns)
+            patterns.append(pattern.search(value))
+        except pattern.BadPattern:
+            patterns.append(lambda name, value=value: value in name)  # type: ignore[misc]
+    return lambda name: any(found(name) for found in patterns)
