@@ -91,6 +91,7 @@ ROUTES: tuple[Route[C], ...] = (
           differs="With dangling=false, an image that a container of any node uses stays everywhere."),
     Route("GET", "/images/{image...}/json", images.inspect, serve=ANY),
     Route("GET", "/images/{image...}/history", images.of_one, serve=ANY),
+    Route("GET", "/images/{image...}/attestations", images.of_one, serve=ANY),
     Route("GET", "/images/{image...}/get", images.of_one, serve=ANY, deadline=BULK),
     Route("POST", "/images/{image...}/push", images.push, serve=ANY, deadline=BULK),
     Route("POST", "/images/{image...}/tag", images.tag, serve=MERGE, deadline=WORK),
