@@ -40,7 +40,6 @@ class Connection(RequestHandler):
         self._due = 0
         self._held = bytearray()
         self._partial = b""
-        self._begun = 0.0
         self._late: asyncio.TimerHandle | None = None
         self._shut = False
         self._stopped = False
@@ -51,22 +50,18 @@ class Connection(RequestHandler):
             return
         if self._partial:
             data, self._partial = self._partial + data, b""
-            self._unhurry()
         elif not self._idle() or not data:
             super().data_received(data)
             if self._messages and self._current_request is not None:
                 self._break_upload(self._current_request)
             return
         end = data.find(b"\r\n\r\n")
-        if end < 0:
-            if len(data) < HELD_LIMIT and data[:1].isalpha():
-                self._partial = data
-                self._hurry()
-            else:
-                super().data_received(data)
+        if end < 0 and len(data) < HELD_LIMIT and data[:1].isalpha():
+            self._partial = data
+            self._late = self._late or asyncio.get_running_loop().call_later(HEAD_SECONDS, self.force_close)
             return
-        self._begun = 0.0
-        if b"pgrade" not in data or _UPGRADE.search(data, 0, end) is None or _CHUNKED.search(data, 0, end):
+        self._in_time()
+        if end < 0 or b"pgrade" not in data or _UPGRADE.search(data, 0, end) is None or _CHUNKED.search(data, 0, end):
             super().data_received(data)
             return
         length = _LENGTH.search(data, 0, end)
@@ -74,19 +69,14 @@ class Connection(RequestHandler):
         self._due = end + 4 + (int(length[1]) if length else 0)
         self._hold(data)
 
-    def _hurry(self) -> None:
-        """A head has begun: it must end in time. Its beginning counts, so that a byte now and then buys nothing."""
-        loop = asyncio.get_running_loop()
-        self._begun = self._begun or loop.time()
-        self._late = loop.call_at(self._begun + HEAD_SECONDS, self.force_close)
-
-    def _unhurry(self) -> None:
+    def _in_time(self) -> None:
+        """No head is waited for any more."""
         if self._late is not None:
             self._late.cancel()
             self._late = None
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        self._unhurry()
+        self._in_time()
         super().connection_lost(exc)
 
     def _break_upload(self, request: web.BaseRequest) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -28,7 +28,7 @@ from swarmproxy.lifecycle import everywhere, image, references
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.lifecycle.image import Image
 from swarmproxy.lifecycle.refusal import failed
-from swarmproxy.model import moment
+from swarmproxy.model import moment, pattern
 from swarmproxy.model.errors import (
     BadRequest,
     Conflict,
@@ -138,13 +138,14 @@ def _as_version(item: dict[str, Any], version: str) -> dict[str, Any]:
 
 
 def _matching_tags(item: dict[str, Any], patterns: list[str]) -> dict[str, Any] | None:
-    tests = [re.compile("".join(_GLOB.get(one, re.escape(one)) for one in pattern)) for pattern in patterns]
+    globs = ("".join(_GLOB.get(one, re.escape(one)) for one in each) for each in patterns)
+    tests = [pattern.fullmatch(glob) for glob in globs]
     tags = [tag for tag in item["RepoTags"] if any(_familiar(test, tag) for test in tests)]
     return {**item, "RepoTags": tags} if tags else None
 
 
-def _familiar(test: re.Pattern[str], tag: str) -> bool:
-    return bool(test.fullmatch(tag) or test.fullmatch(tag.rpartition(":")[0]))
+def _familiar(test: Callable[[str], bool], tag: str) -> bool:
+    return test(tag) or test(tag.rpartition(":")[0])
 
 
 def _created(cluster: Cluster, reference: str) -> int:

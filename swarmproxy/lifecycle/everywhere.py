@@ -69,16 +69,22 @@ async def ask_all(
     return told, errors
 
 
-async def list_again(cluster: Cluster, *looks: Callable[[str], Awaitable[None]], seconds: float | None = None) -> None:
+async def list_again(
+    cluster: Cluster,
+    *looks: Callable[[str], Awaitable[None]],
+    seconds: float | None = None,
+    where: Callable[[Node], bool] = lambda _: True,
+) -> None:
     """Healthy nodes are listed anew.
 
     Args:
         looks: the view's refreshes, by node id. seconds: a node that takes longer counts as it was known before.
+        where: which of the nodes.
     """
-    healthy = [node.id for node in cluster.view.nodes.values() if node.healthy]
+    asked = [node.id for node in cluster.view.nodes.values() if node.healthy and where(node)]
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await asyncio.gather(*(look(node) for look in looks for node in healthy), return_exceptions=True)
+            await asyncio.gather(*(look(node) for look in looks for node in asked), return_exceptions=True)
 
 
 async def look_again(cluster: Cluster, *looks: Callable[[str], Awaitable[None]], seconds: float | None = None) -> None:

@@ -8,12 +8,10 @@ name on another node is shown and addressed as `node/name`, and the two are neve
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +20,7 @@ import msgspec
 from swarmproxy.cluster.node import Node
 from swarmproxy.discovery.store import Absent, Delete, ModIs, Put
 from swarmproxy.engine.deadline import WORK
+from swarmproxy.lifecycle import everywhere
 from swarmproxy.lifecycle.body import go_error
 from swarmproxy.lifecycle.context import Cluster
 from swarmproxy.lifecycle.refusal import failed
@@ -108,25 +107,16 @@ async def catch_up(cluster: Cluster, seconds: float = SEEK_SECONDS) -> None:
     """The store's last word; and nodes that list a volume without a record are asked whether it is still there."""
     await cluster.settle()
     known = cluster.records.volumes
-    doubtful = [
-        node.id
-        for node in cluster.view.nodes.values()
-        if node.healthy and any(name not in known and not anonymous(name) for name in node.volumes)
-    ]
-    await _list_again(cluster, doubtful, seconds)
+
+    def doubtful(node: Node) -> bool:
+        return any(name not in known and not anonymous(name) for name in node.volumes)
+
+    await everywhere.list_again(cluster, cluster.view.refresh_volumes, seconds=seconds, where=doubtful)
 
 
 async def look_again(cluster: Cluster) -> None:
     """Lists the volumes of all healthy nodes anew."""
-    await _list_again(cluster, [node.id for node in cluster.view.nodes.values() if node.healthy], SEEK_SECONDS)
-
-
-async def _list_again(cluster: Cluster, nodes: Sequence[str], seconds: float) -> None:
-    """A node that does not answer in time keeps what is known of it."""
-    if nodes:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await asyncio.gather(*map(cluster.view.refresh_volumes, nodes), return_exceptions=True)
+    await everywhere.list_again(cluster, cluster.view.refresh_volumes, seconds=SEEK_SECONDS)
 
 
 async def there(node: Node, name: str) -> bool:

@@ -14,6 +14,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 __all__ = ["Entry", "Port", "Refused", "behind", "dump", "fdb", "index_of", "neighbour", "send"]
 
@@ -51,12 +52,19 @@ class Entry:
     flags: int = 0
     delete: bool = False
 
+    def __str__(self) -> str:
+        return f"{'delete' if self.delete else 'set'} {self.lladdr} {self.dst}"
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
     """A bridge's port that learns nothing, and gets no frame of unknown destination."""
 
     ifindex: int
+    delete: ClassVar[bool] = False
+
+    def __str__(self) -> str:
+        return f"set port {self.ifindex}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +73,7 @@ class Refused:
     code: int
 
     def __str__(self) -> str:
-        if isinstance(self.entry, Port):
-            return f"set port {self.entry.ifindex}: {errno.errorcode.get(self.code, self.code)}"
-        verb = "delete" if self.entry.delete else "set"
-        return f"{verb} {self.entry.lladdr} {self.entry.dst}: {errno.errorcode.get(self.code, self.code)}"
+        return f"{self.entry}: {errno.errorcode.get(self.code, self.code)}"
 
 
 def fdb(ifindex: int, mac: str, vtep: str, *, delete: bool = False) -> Entry:
@@ -81,13 +86,8 @@ def behind(ifindex: int, mac: str) -> Entry:
 
 
 def index_of(sock: socket.socket, name: str) -> int:
-    """The index of a device in the socket's namespace; 0 when there is none."""
-    try:
-        answer = fcntl.ioctl(sock, _SIOCGIFINDEX, struct.pack("16si8x", name.encode(), 0))
-    except OSError as error:
-        if error.errno == errno.ENODEV:
-            return 0
-        raise
+    """The index of a device in the socket's namespace. Raises OSError when there is none."""
+    answer = fcntl.ioctl(sock, _SIOCGIFINDEX, struct.pack("16si8x", name.encode(), 0))
     return int(struct.unpack_from("16si", answer)[1])
 
 
@@ -147,8 +147,7 @@ def send(sock: socket.socket, entries: Sequence[Entry | Port]) -> list[Refused]:
                 waiting.discard(sequence)
                 code = -_ERROR.unpack_from(body)[0]
                 entry = entries[sequence - 1]
-                gone = isinstance(entry, Entry) and entry.delete
-                if code and not (gone and code in (errno.ENOENT, errno.ENODEV)):
+                if code and not (entry.delete and code in (errno.ENOENT, errno.ENODEV)):
                     refused.append(Refused(entry, code))
     return refused
 

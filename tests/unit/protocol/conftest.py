@@ -23,6 +23,7 @@ from swarmproxy.model.codec import encode
 from swarmproxy.model.records import Agent, Member
 from swarmproxy.proxy import Proxy, ProxyOptions
 from swarmproxy.testing import SimEngine
+from tests.unit.protocol.pair import Pair, two_proxies
 
 
 async def until(check: Callable[[], Any], what: str = "", timeout: float = 20.0) -> None:
@@ -102,3 +103,10 @@ async def served(tmp_path: Path) -> AsyncIterator[Served]:
     await store.close()
     for engine in engines:
         await engine.stop()
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    """Two proxies that nothing was asked of yet."""
+    async with two_proxies(tmp_path) as made:
+        yield made

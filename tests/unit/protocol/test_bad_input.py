@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.unit.protocol.pair import Pair, Reply, two_proxies
+from tests.unit.protocol.pair import Pair, Reply
 
 EVERYTHING = ("names/", "alloc/", "networks/", "netnames/", "vni/", "subnets/", "netnodes/", "volumes/")
 IMAGE = {"Image": "busybox:latest"}
@@ -87,12 +85,6 @@ CASES: tuple[tuple[str, str, Any, int, str], ...] = (
     ("PUT", "/containers/json", None, 404, "page not found"),
     ("GET", "/containers/json/", None, 404, "page not found"),
 )  # fmt: skip
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with two_proxies(tmp_path) as made:
-        yield made
 
 
 async def left(pair: Pair) -> list[str]:

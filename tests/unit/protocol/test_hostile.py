@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from swarmproxy.api import connection
-from tests.unit.protocol.pair import HELD, Pair, two_proxies
+from tests.unit.protocol.pair import HELD, Pair
 
 SECONDS = 5.0
 JSON = b"Content-Type: application/json\r\n"
@@ -85,12 +83,6 @@ ODD = {  # an engine answers these; so do we, and the connection lives on
     "a limit with a sign": get("/containers/json?limit=-1"),
     "a pattern that is none": get(filtered('{"name":["("]}')),
 }
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with two_proxies(tmp_path) as made:
-        yield made
 
 
 async def sent(pair: Pair, raw: bytes, *, until: bytes = b"\n") -> bytes:

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
-from tests.unit.protocol.pair import Pair, two_proxies
+from tests.unit.protocol.pair import Pair
 
 BUSYBOX = "busybox:latest"
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with two_proxies(tmp_path) as made:
-        yield made
 
 
 async def engine_tags(pair: Pair, node: int) -> set[str]:

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from swarmproxy.lifecycle import network
-from tests.unit.protocol.pair import Pair, two_proxies, until
-
-
-@pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
-    async with two_proxies(tmp_path) as made:
-        yield made
+from tests.unit.protocol.pair import Pair, until
 
 
 async def made(pair: Pair) -> str:

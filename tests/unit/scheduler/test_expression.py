@@ -106,7 +106,18 @@ def test_no_pattern_stops_the_loop(pattern: str) -> None:
     assert time.process_time() - started < 0.1
 
 
+@pytest.mark.parametrize("pattern", ["(ab)+c*", "(a|b)c+", "(a+)?b", r"(\+)+", "[(]+)?x", "([+*])+", "a+b+"])
+def test_plain_repeats_are_taken(pattern: str) -> None:
+    if pattern == "[(]+)?x":  # an unbalanced parenthesis is still an error
+        with pytest.raises(BadRequest, match=r"unexpected \)"):
+            parse(f"node==/{pattern}/")
+    else:
+        parse(f"node==/{pattern}/")
+
+
 def test_patterns_are_gos() -> None:
+    with pytest.raises(BadRequest, match="bad repetition operator"):
+        parse("node==/(a+)?+$/")
     assert parse("node==/^[[:alpha:]]+$/").holds("abc")
     assert not parse("node==/^[[:alpha:]]+$/").holds("a1")
 
